@@ -18,11 +18,12 @@ from ..annotations import (
     Journal,
     PromptStep,
     SetClasses,
+    clip,
     mask_of_pixels,
     pixel_digest,
 )
 from ..annotations.model.classes import FIRST_CLASS
-from ..arrays import ClassInfo, UInt8Array
+from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
 from .editor import Editor
 from .files.session_files import SessionFiles
@@ -215,6 +216,17 @@ class Session:
             StorageError: If it cannot be saved; nothing has changed.
         """
         mask = mask_of_pixels(rows, cols, self.hw)
+        return self.paint_mask(mask, class_id, object_id, start_rc)
+
+    def paint_mask(
+        self,
+        mask: LocalMask,
+        class_id: int,
+        object_id: int | None = None,
+        start_rc: tuple[int, int] | None = None,
+    ) -> AnnotatedObject | None:
+        """Add one brush stroke, given as a mask of any step; see `paint`."""
+        mask = clip(mask, self.hw)
         if not mask.bitmap.any():
             return None
         if class_id == 0:

@@ -62,6 +62,12 @@ def joined(masks: list[LocalMask]) -> LocalMask:
     return LocalMask(row, col, bitmap, step)
 
 
+def exact_union(masks: list[LocalMask]) -> list[LocalMask]:
+    """Return masks with the pixels of all of the masks: one if that is exact, else the same masks."""
+    whole = joined(masks)
+    return [whole] if whole.step == min(mask.step for mask in masks) else masks
+
+
 def grown(mask: LocalMask, by_px: int, hw: tuple[int, int]) -> LocalMask:
     """Dilate a mask by a distance in pixels and crop it to an image of size (H, W)."""
     wide = clip(_padded(mask, -(-by_px // mask.step)), hw)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...arrays import BoolArray, LocalMask
 from .masks import Box, bounds, clip, union
+from .tiled_map import TiledMap
 from .tiles import TILE_PX
 
 MAX_BITMAP = 2**24
@@ -23,6 +26,15 @@ def step_for(box: Box, finest: int = 1) -> int:
     while math.ceil((box[2] - box[0]) / step) * math.ceil((box[3] - box[1]) / step) > MAX_BITMAP:
         step *= 2
     return step
+
+
+def mask_of_box(box: Box) -> LocalMask:
+    """Return the mask of a box (r0, c0, r1, c1) in pixels; of a large one the elements that it touches."""
+    step = step_for(box)
+    low = [side // step for side in box[:2]]
+    high = [-(-side // step) for side in box[2:]]
+    sides = [max(0, stop - start) for start, stop in zip(low, high, strict=True)]
+    return LocalMask(low[0] * step, low[1] * step, np.ones(sides, dtype=np.bool_), step)
 
 
 def window_of(mask: LocalMask, box: Box, step: int = 1) -> BoolArray:
@@ -108,3 +120,32 @@ def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArra
                 yield box, None
             elif elements.any():
                 yield box, window_of(mask, box)
+
+
+def elements_with(
+    mask: LocalMask, labels: TiledMap, predicate: Callable[[npt.NDArray[Any]], BoolArray]
+) -> BoolArray:
+    """Find the elements of a mask under which any pixel of a label map satisfies a predicate.
+
+    Args:
+        mask: A mask; elements outside of the map satisfy nothing.
+        labels: The map.
+        predicate: Converts labels to bool; False for the label 0.
+
+    Returns:
+        Array of the shape of the bitmap; elements outside of the mask are compared, too.
+    """
+    result = np.zeros(mask.bitmap.shape, dtype=np.bool_)
+    step, (height, width) = mask.step, labels.shape
+    r0, c0, r1, c1 = bounds(mask)
+    inside = max(r0, 0), max(c0, 0), min(r1, height), min(c1, width)
+    for top, left, bottom, right in labels.tiles_in([inside]):
+        found: BoolArray = predicate(labels.window((top, left, bottom, right)))
+        if step > 1:
+            missing = [(0, -side % step) for side in found.shape]
+            padded = np.pad(found, missing)
+            rows, cols = padded.shape[0] // step, padded.shape[1] // step
+            found = np.asarray(padded.reshape(rows, step, cols, step).any(axis=(1, 3)))
+        row, col = (top - mask.row) // step, (left - mask.col) // step
+        result[row : row + found.shape[0], col : col + found.shape[1]] = found
+    return result

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from ...annotations import Document, bounds
+from ...annotations import Document
 from ...errors import ImageError
 from ...formats import ReadOptions, import_objects
 from ...jobs import Job, Progress
@@ -47,9 +45,7 @@ def notes_of(document: Document, new: NewObjects) -> tuple[str, ...]:
     _, _, numbers = match_classes(new, document.classes, document)
     touched: set[int] = set()
     for obj in new.objects:
-        under = document.instance_map.window(bounds(obj.mask))
-        touched.update(np.unique(under[obj.mask.bitmap]).tolist())
-    touched.discard(0)
+        touched.update(document.counts_under(obj.mask))
     covered: tuple[str, ...] = ()
     if touched:
         noun = "object of the image was" if len(touched) == 1 else "objects of the image were"

@@ -94,7 +94,7 @@ class ObjectTools:
             UnknownNameError: If an object does not exist.
         """
         deletion = Delete(tuple(ids))
-        background = (Verify(self._document.pixels(object_id)) for object_id in deletion.ids)
+        background = (Verify(part) for object_id in deletion.ids for part in self._document.parts(object_id))
         self._do(Batch((deletion, *background), label(deletion)))
 
     def reclassify(self, ids: Iterable[int], class_id: int) -> None:
@@ -129,8 +129,8 @@ class ObjectTools:
             raise PromptError("A merge needs at least two objects; select another object.")
         parts = [self._document.record(object_id) for object_id in (first, *others)]
         record = merged_record(parts, sum(part.area_px for part in parts))
-        mask = shaping.joined([self._document.pixels(object_id) for object_id in others])
-        self._do(Batch((Add(((record, mask),)), *review_steps(record)), "the merge"))
+        masks = shaping.exact_union([part for key in others for part in self._document.parts(key)])
+        self._do(Batch((Add(tuple((record, mask) for mask in masks)), *review_steps(record)), "the merge"))
         return self._document.record(first)
 
     def split_components(self, object_id: int) -> list[AnnotatedObject]:

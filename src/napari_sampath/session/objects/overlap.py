@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from ...annotations import Add, AnnotatedObject, Batch, Document, bounds, clip
+from ...annotations import Add, AnnotatedObject, Batch, Document, clip
 from ...annotations.masks.shaping import joined
 from ...annotations.model.annotated_object import TRUSTED, now
 from ...arrays import LocalMask
 from ...errors import PromptError
-from .reshaping import reshaped, review_steps
+from .reshaping import free_of, reshaped, review_steps
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
 """What happens to pixels of other objects under a new mask: overwrite them, keep them, or ask the user.
@@ -70,10 +70,7 @@ def find_overlap(
     document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
 ) -> Overlap | None:
     """Return the objects under a mask, except `own` and objects to merge with it; None if there are none."""
-    clipped = clip(mask, document.hw)
-    under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
-    ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
-    pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    pixels = {key: n for key, n in document.counts_under(mask).items() if key != own}
     if mode == "semantic":
         pixels = {key: n for key, n in pixels.items() if not _merges(document.objects[key], class_id)}
     swallowed = tuple(key for key, n in pixels.items() if n == document.objects[key].area_px)
@@ -85,7 +82,7 @@ def find_duplicate(document: Document, mask: LocalMask, class_id: int) -> int:
     overlap = find_overlap(document, mask, class_id, "instance")
     for object_id, pixels in (overlap.pixels if overlap else {}).items():
         record = document.record(object_id)
-        union_px = record.area_px + int(np.count_nonzero(mask.bitmap)) - pixels
+        union_px = record.area_px + mask.area_px - pixels
         if record.class_id == class_id and pixels >= DUPLICATE_IOU * union_px:
             return object_id
     return 0
@@ -117,12 +114,16 @@ def place(
     free = _free(document, mask, rule, touched)
     if not touched:
         return Add(((obj, free),)), obj.id
-    owned = np.isin(document.instance_map.window(bounds(free)), touched)
-    new_px = int(np.count_nonzero(free.bitmap & ~owned))
+    owned_px = sum(n for key, n in document.counts_under(free).items() if key in touched)
     parts = [*map(document.record, touched), replace(obj, area_px=free.area_px)]
-    record = merged_record(parts, sum(part.area_px for part in parts[:-1]) + new_px)
-    whole = joined([free, *map(document.pixels, touched[1:])])
-    return Add(((record, whole),)), touched[0]
+    record = merged_record(parts, sum(part.area_px for part in parts[:-1]) + free.area_px - owned_px)
+    others = [part for key in touched[1:] for part in document.parts(key)]
+    whole = (
+        [joined([free, *others])]
+        if free.step == 1 and all(part.step == 1 for part in others)
+        else [free, *others]
+    )
+    return Add(tuple((record, mask) for mask in whole)), touched[0]
 
 
 def merged_record(parts: Sequence[AnnotatedObject], area_px: int) -> AnnotatedObject:
@@ -210,25 +211,23 @@ def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]
         raise PromptError("The mask has no pixels in the image; draw it on the image.")
     if rule != "keep":
         return clipped
-    under = document.instance_map.window(bounds(clipped))
-    free = clipped.bitmap & ((under == 0) | np.isin(under, own))
-    if not free.any():
+    free = free_of(document, clipped, own)
+    if not free.bitmap.any():
         raise PromptError(
             "The mask covers only pixels of other objects, which are kept; choose to overwrite them."
         )
-    return LocalMask(clipped.row, clipped.col, free)
+    return free
 
 
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
     """Return the ids of the objects that a mask touches and is merged with, oldest first."""
     wide = LocalMask(
-        mask.row - 1,
-        mask.col - 1,
+        mask.row - mask.step,
+        mask.col - mask.step,
         ndimage.binary_dilation(np.pad(mask.bitmap, 1), np.ones((3, 3), dtype=np.bool_)),
+        mask.step,
     )
-    wide = clip(wide, document.hw)
-    ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
-    return [key for key in ids if key and _merges(document.objects[key], class_id)]
+    return [key for key in sorted(document.counts_under(wide)) if _merges(document.objects[key], class_id)]
 
 
 def _merges(record: AnnotatedObject, class_id: int) -> bool:

@@ -72,7 +72,7 @@ def find_remnants(document: Document, masks: Sequence[LocalMask], own: Collectio
     height, width = document.hw
     found: dict[int, list[LocalMask]] = {}
     for mask in masks:
-        if not mask.bitmap.any():
+        if mask.step > 1 or not mask.bitmap.any():
             continue
         r0, c0, r1, c1 = bounds(mask)
         box = (

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...annotations import Add, AnnotatedObject, Document, Erase, Flag, Operation, Verify, clip
+import numpy as np
+
+from ...annotations import Add, AnnotatedObject, Document, Erase, Flag, Operation, Verify, bounds, clip
+from ...annotations.masks.steps import at_step, elements_with, step_for, window_of
 from ...arrays import LocalMask
 from ...errors import PromptError
 
@@ -39,31 +42,57 @@ def reshaped(
         UnknownNameError: If there is no such object.
     """
     record, mask = document.record(object_id), clip(mask, document.hw)
-    owners = document.instance_map[mask.slices]
-    wanted = mask.bitmap & ((owners == 0) | (owners == object_id) | overwrite)
-    if not wanted.any():
+    wanted = mask if overwrite else free_of(document, mask, [object_id])
+    if not wanted.bitmap.any():
         raise PromptError(
             f"The object {object_id} would have no pixels left; choose a smaller distance, or delete the object."
         )
-    lost = without(document.pixels(object_id), [LocalMask(mask.row, mask.col, wanted)])
-    gained = wanted & (owners != object_id)
+    gained = wanted
+    if mask.step == 1:
+        owned = document.instance_map.window(bounds(wanted)) == object_id
+        gained = LocalMask(wanted.row, wanted.col, wanted.bitmap & ~owned)
+    # The mask of a large object is exact in parts only.
+    whole = document.pixels(object_id)
+    old = [whole] if whole.step == 1 else document.parts(object_id)
+    lost = [part for part in (without(part, [wanted]) for part in old) if part.bitmap.any()]
     # Add pixels before removing others: an object without pixels is deleted.
-    steps: tuple[Operation, ...] = ()
-    if gained.any():
-        steps = (Add(((record, LocalMask(mask.row, mask.col, gained)),)),)
-    if lost.bitmap.any():
-        steps += erase_steps(lost)
+    steps: tuple[Operation, ...] = (Add(((record, gained),)),) if gained.bitmap.any() else ()
+    for part in lost:
+        steps += erase_steps(part)
     return (*steps, *review_steps(record)) if steps else ()
 
 
+def free_of(document: Document, mask: LocalMask, own: Sequence[int]) -> LocalMask:
+    """Return a mask without the pixels of objects other than `own`.
+
+    The mask of a large region gets the finest step that its size allows; elements that other objects touch are left
+    out.
+    """
+    others = document.counts_under(mask).keys() - set(own)
+    if not others:
+        return mask
+    mask = clip(at_step(mask, min(mask.step, step_for(bounds(mask)))), document.hw)
+    taken = elements_with(mask, document.instance_map, lambda ids: np.isin(ids, list(others)))
+    return LocalMask(mask.row, mask.col, mask.bitmap & ~taken, mask.step)
+
+
 def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
-    """Subtract masks from a mask."""
+    """Subtract masks from a mask; of finer masks, elements that they cover by half."""
     bitmap = mask.bitmap.copy()
+    box = bounds(mask)
     for other in others:
+        r0, c0, r1, c1 = bounds(other)
+        if other.step != mask.step:
+            bitmap &= ~window_of(other, box, mask.step)
+            continue
         top, left = max(mask.row, other.row), max(mask.col, other.col)
-        bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
-        right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
+        bottom, right = min(box[2], r1), min(box[3], c1)
         if bottom > top and right > left:
-            part = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
-            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~part
-    return LocalMask.from_dense(bitmap, mask.row, mask.col)
+            step = mask.step
+            part = other.bitmap[
+                (top - r0) // step : (bottom - r0) // step, (left - c0) // step : (right - c0) // step
+            ]
+            rows = slice((top - mask.row) // step, (bottom - mask.row) // step)
+            cols = slice((left - mask.col) // step, (right - mask.col) // step)
+            bitmap[rows, cols] &= ~part
+    return LocalMask.from_dense(bitmap, mask.row, mask.col, mask.step)

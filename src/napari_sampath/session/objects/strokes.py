@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...annotations import AnnotatedObject, Batch, Document, Operation
+from ...annotations.masks.steps import elements_with
 from ...arrays import LocalMask
 from .overlap import MaskMode, OverlapRule, extend, place
 from .reshaping import erase_steps
@@ -39,7 +38,7 @@ def plan_stroke(
 
 def plan_erasure(document: Document, mask: LocalMask) -> Operation | None:
     """Return the operation that erases the pixels of a mask; None if no object has any of them."""
-    held = mask.bitmap & (np.asarray(document.instance_map[mask.slices]) > 0)
+    held = mask.bitmap & elements_with(mask, document.instance_map, lambda ids: ids > 0)
     if not held.any():
         return None
-    return Batch(erase_steps(LocalMask(mask.row, mask.col, held)), "the erasure")
+    return Batch(erase_steps(LocalMask(mask.row, mask.col, held, mask.step)), "the erasure")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from ...annotations import Batch, Box, Document, Flag, Operation, Verify, bounds, clip
+from ...annotations import Batch, Box, Document, Flag, Operation, Verify, clip
+from ...annotations.masks.steps import mask_of_box
 from ...arrays import BoolArray, LocalMask
 from ...errors import PromptError
 
@@ -48,12 +47,8 @@ class VerifiedArea:
             PromptError: If the area has no pixels in the image.
         """
         mask = self._clipped(area)
-        under = self._document.instance_map.window(bounds(mask))[mask.bitmap]
-        ids, counts = np.unique(under[under > 0], return_counts=True)
-        inside = [
-            (self._document.objects[object_id], count)
-            for object_id, count in zip(ids.tolist(), counts.tolist(), strict=True)
-        ]
+        counts = sorted(self._document.counts_under(mask).items())
+        inside = [(self._document.objects[object_id], count) for object_id, count in counts]
         reviewed = tuple(
             obj.id for obj, count in inside if obj.area_px == count and not obj.reviewed and not obj.unsure
         )
@@ -62,8 +57,7 @@ class VerifiedArea:
 
     def _clipped(self, area: LocalMask | Box) -> LocalMask:
         if not isinstance(area, LocalMask):
-            r0, c0, r1, c1 = area
-            area = LocalMask(r0, c0, np.ones((max(0, r1 - r0), max(0, c1 - c0)), dtype=np.bool_))
+            area = mask_of_box(area)
         mask = clip(area, self._document.hw)
         if not mask.bitmap.any():
             raise PromptError("The area has no pixels in the image; draw it on the image.")
