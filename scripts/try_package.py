@@ -78,7 +78,6 @@ def try_package(package: Path, folder: Path, qt: str, reuse: Path | None) -> Non
         with tarfile.open(package) as archive:
             archive.extractall(folder, filter="data")
         (source,) = (path.parent for path in folder.glob("*/pyproject.toml"))
-        shutil.rmtree(source / "src")  # so that the tests use the installed package
         run(
             [python, "-m", "pytest", "-n0", "-q", "-o", "filterwarnings=default", *TESTS], source, environment
         )

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication, QMenu
 
 import napari_sampath
 
-TIMEOUT_S = 180
+TIMEOUT_S = 600
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -33,6 +33,19 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
         QApplication.processEvents()
         time.sleep(0.02)
     return value
+
+
+def wait_for_layout(canvas: Any) -> None:
+    """Wait until the size of the canvas stays the same, so that a click meets the pixel it is aimed at."""
+    size, since = (0, 0), time.monotonic()
+
+    def is_stable() -> bool:
+        nonlocal size, since
+        if (canvas.width(), canvas.height()) != size:
+            size, since = (canvas.width(), canvas.height()), time.monotonic()
+        return min(size) > 100 and time.monotonic() - since > 1
+
+    wait_until(is_stable, "the layout of the window")
 
 
 def find_action(menus: list[QMenu], *titles: str) -> QAction | None:
@@ -71,7 +84,7 @@ def walk(viewer: Any, screenshot: str | None) -> None:
     image = viewer.layers[0]
     wait_until(lambda: panel.state.annotator is not None, "the session of the image")
     canvas = viewer.window._qt_viewer.canvas
-    wait_until(lambda: canvas.native.width() > 200, "the layout of the window")
+    wait_for_layout(canvas.native)
     viewer.reset_view()
     QApplication.processEvents()
     row, col = image.data_to_world((512, 512))[-2:]

@@ -74,6 +74,11 @@ class Config:
         return self.data_dir / "sessions"
 
     @property
+    def log_file(self) -> Path:
+        """File with the tracebacks of unexpected errors."""
+        return self.data_dir / "logs" / "errors.log"
+
+    @property
     def earlier_sessions_dir(self) -> Path:
         """Folder in which earlier versions kept the journals."""
         return self.cache_dir / "sessions"
@@ -94,6 +99,14 @@ def overriding(**settings: object) -> Iterator[None]:
         yield
     finally:
         _overrides.reset(token)
+
+
+def own_log_file() -> Path:
+    """Return the file with the tracebacks of unexpected errors, even if the settings are wrong."""
+    try:
+        return load_config().log_file
+    except ConfigError:
+        return Path(platformdirs.user_data_dir(_APP)) / "logs" / "errors.log"
 
 
 def load_config(**flags: object) -> Config:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_sampath.cli import main
-from napari_sampath.cli.commands import demo
+from napari_sampath.cli.commands.machine import demo
 from napari_sampath.formats import import_labels
 from support.display import in_own_display
 from support.paths import ROOT

@@ -15,13 +15,11 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..config import overriding
+from ..config import overriding, own_log_file
 from ..errors import SampathError, printable
+from ..files.error_log import record_error
 from .commands import (
-    bench,
-    cache,
     dataset,
-    demo,
     encode,
     evaluate,
     everything,
@@ -33,6 +31,7 @@ from .commands import (
     slide,
     training,
 )
+from .commands.machine import bench, cache, demo, doctor
 from .output import Output
 from .subcommand import Subcommand
 
@@ -56,6 +55,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "export": export_import.EXPORT,
     "import": export_import.IMPORT,
     "bench": bench.SUBCOMMAND,
+    "doctor": doctor.SUBCOMMAND,
 }
 
 _COORDINATES = re.compile(r"-[\d.]+(,.*)")
@@ -206,7 +206,5 @@ class _Formatter(logging.Formatter):
 def _report_bug(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report an unexpected exception in one sentence; Python then exits with 1."""
     message = printable(" ".join(f"{kind.__name__}: {error}".split()))
-    sys.stderr.write(
-        f"sampath: Internal error ({message}); saved data is unaffected: set SAMPATH_DEBUG=1 to see the traceback, "
-        "and please report this bug.\n"
-    )
+    place = record_error("running a command", error.with_traceback(traceback), own_log_file())
+    sys.stderr.write(f"sampath: Internal error ({message}); saved data is unaffected. {place}\n")

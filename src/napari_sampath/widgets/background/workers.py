@@ -17,7 +17,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ...config import own_log_file
 from ...errors import CancelledError, SampathError
+from ...files.error_log import record_error
 from ...jobs import Job, Progress
 from .threads import start_thread
 
@@ -28,7 +30,7 @@ REPORT_MS = 500
 
 
 def error_message(error: Exception, doing: str) -> str:
-    """Return an error message for the user; log unexpected errors with their traceback.
+    """Return an error message for the user; write the traceback of an unexpected error to the log file.
 
     Args:
         error: The exception.
@@ -37,10 +39,8 @@ def error_message(error: Exception, doing: str) -> str:
     if isinstance(error, SampathError):
         return str(error)
     logger.error("Unexpected error while %s", doing, exc_info=error)
-    return (
-        f"An unexpected error occurred while {doing} ({type(error).__name__}); saved work is safe. "
-        "Try again, and report the error with the log if it persists."
-    )
+    place = record_error(doing, error, own_log_file())
+    return f"An unexpected error occurred while {doing} ({type(error).__name__}); saved work is safe. {place}"
 
 
 @dataclass(eq=False)

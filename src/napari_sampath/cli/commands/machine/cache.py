@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ...config import load_config
-from ...errors import SampathError
-from ..output import Output, count
-from ..subcommand import Subcommand
+from ....config import load_config
+from ....errors import SampathError
+from ...output import Output, count
+from ...subcommand import Subcommand
 
 if TYPE_CHECKING:
-    from ...store import DiskTier
+    from ....store import DiskTier
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Show, clear or verify the feature store."""
-    from ...store import Store
+    from ....store import Store
 
     disk = Store.from_config(load_config()).disk
     if disk is None:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ...config import load_config
-from ...errors import SampathError
-from ..output import Output
-from ..subcommand import Subcommand, add_model
+from ....config import load_config
+from ....errors import SampathError
+from ...output import Output
+from ...subcommand import Subcommand, add_model
 
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 

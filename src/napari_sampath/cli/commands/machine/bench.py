@@ -7,16 +7,16 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from ...config import load_config
-from ...errors import PromptError
-from ...jobs import Job, Progress
-from ..output import Output, table
-from ..subcommand import Subcommand, add_model
+from ....config import load_config
+from ....errors import PromptError
+from ....jobs import Job, Progress
+from ...output import Output, table
+from ...subcommand import Subcommand, add_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...predict import Model
+    from ....predict import Model
 
 SIDE_PX = 1024
 
@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Measure the median time of encoding a tile and of predicting a mask for a click."""
-    from ...predict import load_model_job
+    from ....predict import load_model_job
 
     # Without a store, because it would return the stored features instead of running the encoder.
     job = load_model_job(
@@ -63,8 +63,8 @@ def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
     """Return the median time in seconds of encoding a tile and of predicting a mask for a click."""
     import numpy as np
 
-    from ...arrays import Prompts
-    from ...predict import local_mask
+    from ....arrays import Prompts
+    from ....predict import local_mask
 
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     prompt = Prompts.make(points=[(SIDE_PX / 2, SIDE_PX / 2)])

@@ -1,0 +1,88 @@
+"""Checks of Qt, the display and OpenGL, which only the window needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from .check import Check, ChildResult, run_child
+
+BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+INSTALL = "pip install 'napari-sampath[gui]' 'napari[pyqt6]'"
+PROBE = "napari_sampath.widgets.window_probe"
+MIN_TEXTURE_PX = 8192
+"""napari draws an image that is larger than a texture at a lower resolution."""
+LIBRARIES = "sudo apt-get install libgl1 libegl1 libxcb-cursor0 libxkbcommon-x11-0"
+
+
+def check_window() -> list[Check]:
+    """Check napari, the Qt binding, the display and OpenGL; the command line works without them."""
+    missing = [name for name in ("napari", "qtpy") if importlib.util.find_spec(name) is None]
+    if not any(importlib.util.find_spec(name) for name in BINDINGS):
+        missing.append("a Qt binding")
+    if missing:
+        value = f"{' and '.join(missing)} not installed; the command line works without it"
+        return [Check("Window", "note", value, f"To annotate in a window, run: {INSTALL}.")]
+    return describe_window(run_child(PROBE), os.environ, sys.platform)
+
+
+def describe_window(result: ChildResult, environment: Mapping[str, str], system: str) -> list[Check]:
+    """Turn the result of the probe into checks.
+
+    Args:
+        result: What `widgets.window_probe` reported, or how it ended.
+        environment: Variables of this process.
+        system: `sys.platform`.
+    """
+    if result.failure:
+        return [_no_window(result.failure, environment, system)]
+    values = result.values
+    checks = [
+        Check("Window", "ok", f"{values['binding']}, Qt {values['qt']}, platform '{values['platform']}'")
+    ]
+    if values["platform"] in ("offscreen", "minimal"):
+        remedy = "Unset QT_QPA_PLATFORM, and start napari on a desktop."
+        return [
+            Check(
+                "Window",
+                "problem",
+                f"Qt draws on the platform '{values['platform']}', without a display",
+                remedy,
+            )
+        ]
+    return [*checks, _opengl(values["opengl"])]
+
+
+def _no_window(failure: str, environment: Mapping[str, str], system: str) -> Check:
+    headless = system.startswith("linux") and not (
+        environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
+    )
+    if headless:
+        value = "there is no display: DISPLAY and WAYLAND_DISPLAY are not set"
+        remedy = "Start napari on a desktop, connect with 'ssh -X', or use the command line, which needs no display."
+    elif "No module named" in failure or "ImportError" in failure:
+        value = f"Qt cannot be imported ({failure})"
+        remedy = f"Install it again: {INSTALL}. On Debian and Ubuntu it needs: {LIBRARIES}."
+    else:
+        value = f"Qt cannot open a window ({failure})"
+        shown = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
+        remedy = (
+            f"Check that the display '{shown}' exists and allows you to connect" if shown else "Reinstall Qt"
+        )
+        remedy += f"; on Debian and Ubuntu, Qt also needs: {LIBRARIES}."
+    return Check("Window", "problem", value, remedy)
+
+
+def _opengl(values: Mapping[str, Any] | None) -> Check:
+    if values is None:
+        remedy = f"Install the driver of the graphics card; on Debian and Ubuntu also: {LIBRARIES}."
+        return Check("OpenGL", "problem", "Qt finds no OpenGL, so napari cannot draw", remedy)
+    size = values["max_texture_px"]
+    value = f"{values['version']}, {values['renderer']} ({values['vendor']}), textures up to {size:,} px"
+    if size < MIN_TEXTURE_PX:
+        remedy = "Update the driver of the graphics card: large images are drawn at a lower resolution."
+        return Check("OpenGL", "note", value, remedy)
+    return Check("OpenGL", "ok", value)
