@@ -28,6 +28,7 @@ from ..jobs import Job, Progress
 from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits
 from .decoder.prompt_decoder import PromptDecoder
 from .encoding import TileEncoder, read_window, window_frame
+from .threads import prompt_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -190,7 +191,7 @@ class Model:
             boxes = self._to_input(prompts.box_xyxy.reshape(2, 2), features.frame).reshape(1, 4)
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32).to(self.device)[None, None]
-        with torch.inference_mode():
+        with torch.inference_mode(), prompt_threads(self.device):
             decoder = self._decoder()
             active = decoder.activate(features.maps["embedding"])
             logits, scores = decoder(active, points, boxes, masks, multimask)
@@ -224,7 +225,9 @@ class Model:
         if mask is not None and np.asarray(mask).dtype == np.bool_:
             mask = mask_to_logits(np.asarray(mask), features.frame)
         logits, scores = self.decode(features, Prompts.make(points, labels, box, mask), multimask)
-        return Masks(full_masks(features.frame, logits), scores, logits)
+        with prompt_threads(torch.device("cpu")):
+            full = full_masks(features.frame, logits)
+        return Masks(full, scores, logits)
 
     def predict_boxes(
         self, features: Features, boxes: npt.ArrayLike, multimask: bool = False

@@ -1,0 +1,101 @@
+"""Number of threads that answer a prompt, chosen by what other processes leave free.
+
+A prompt runs hundreds of small parallel regions. At the end of each, all threads wait for the slowest one, so a thread
+whose core is taken by another process delays all of them. With as many threads as free cores, none waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import torch
+
+_LOADAVG = Path("/proc/loadavg")
+_SAMPLES = 3
+"""Number of counts of running threads; the lowest is used, so that a daemon that runs for an instant is ignored."""
+_WINDOW_S = 0.2
+"""Shortest time over which the use of processors is measured, where running threads cannot be counted."""
+
+
+@contextlib.contextmanager
+def prompt_threads(device: torch.device) -> Iterator[None]:
+    """Let PyTorch use at most the free cores in a `with` block, in the calling thread only; GPUs are not affected.
+
+    Args:
+        device: Device on which prompts are answered.
+    """
+    usual = torch.get_num_threads()
+    count = usual if device.type != "cpu" or usual == 1 else min(usual, free_cores())
+    if count == usual:
+        yield
+        return
+    torch.set_num_threads(count)
+    # The call above has also set the number with which later threads begin; only a call in another thread restores that
+    # number without changing this thread.
+    _other_thread().submit(torch.set_num_threads, usual).result()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+@functools.cache
+def _other_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "sampath-threads")
+
+
+def free_cores() -> int:
+    """Return the number of cores, at least 1, that run no other thread at this moment."""
+    return max(1, _cores() - round(_busy_cores()))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _busy_cores() -> float:
+    """Return how many cores other threads occupy."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Fourth field: threads that run or wait for a core, including this one, and all threads.
+            running = [int(_LOADAVG.read_text().split()[3].partition("/")[0]) for _ in range(_SAMPLES)]
+            return min(running) - 1
+    return _meter.busy_cores()
+
+
+class ProcessorMeter:
+    """Measures how many cores other processes used since the last prompt."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._idle, self._own = self._times()
+        self._busy = 0.0
+
+    def busy_cores(self) -> float:
+        """Return the number of cores that other processes used on average."""
+        now = time.monotonic()
+        elapsed = now - self._since
+        if elapsed >= _WINDOW_S:
+            idle, own = self._times()
+            self._busy = max(0.0, _cores() - (idle - self._idle + own - self._own) / elapsed)
+            self._since, self._idle, self._own = now, idle, own
+        return self._busy
+
+    @staticmethod
+    def _times() -> tuple[float, float]:
+        """Return the seconds that all cores were idle, and that this process ran."""
+        own = psutil.Process().cpu_times()
+        return psutil.cpu_times().idle, own.user + own.system
+
+
+_meter = ProcessorMeter()
