@@ -57,10 +57,10 @@ RING = [[1, 1], [9, 1], [9, 9]]
 def test_hostile_content_is_refused_quickly(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SampathError) as caught:
         import_objects(path)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert len(str(caught.value)) < 1100
     assert "\n" not in str(caught.value)
 
@@ -70,13 +70,13 @@ def test_many_corners_and_many_large_objects_cost_bounded_work(tmp_path: Path) -
     circle = np.stack([500 + 400 * np.cos(angles), 500 + 400 * np.sin(angles)], axis=1)
     path = tmp_path / "a.json"
     path.write_text(json.dumps(feature(circle.tolist())))
-    start = time.perf_counter()
+    start = time.process_time()
     (obj,) = import_objects(path, hw=(1000, 1000)).items
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert abs(obj.mask.area_px - np.pi * 400**2) < 2000
     square = [[0, 0], [1000, 0], [1000, 1000], [0, 1000]]
     path.write_text(json.dumps([feature(square)] * 2000))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SampathError, match="cover more than"):
         import_objects(path, hw=(1000, 1000))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

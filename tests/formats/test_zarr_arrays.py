@@ -219,8 +219,9 @@ def test_a_chunk_of_version_2_larger_than_it_may_be_is_refused(
 ) -> None:
     name = {bz2.compress: "bz2", lzma.compress: "lzma", zlib.compress: "zlib"}.get(compress, "lz4")
     path = edited(tmp_path, lambda content: content | {"compressor": {"id": name}}, 2)
+    data = compress(bytes(2**26))
     for chunk in (path / "labels" / "cells" / "0").glob("[0-9]*"):
-        chunk.write_bytes(compress(bytes(2**26)))
+        chunk.write_bytes(data)
     refused(path, "is damaged or cannot be read")
 
 

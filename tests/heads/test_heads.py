@@ -41,12 +41,14 @@ CLASSES = (
 )
 ANY = ("one map", "two maps")
 VARIANTS = [
-    *[("cnn", {"depth": depth, "top_channel": 4}, spec) for depth in (2, 3, 4) for spec in ANY],
-    *[("cnn", {"depth": 5, "top_channel": 3}, spec) for spec in ANY],
-    *[("cnn", {"depth": 2, "top_channel": 4, "norm": True}, spec) for spec in ANY],
+    *[("cnn", {"depth": 2, "top_channel": 4}, spec) for spec in ANY],
+    ("cnn", {"depth": 3, "top_channel": 4}, "one map"),
+    ("cnn", {"depth": 4, "top_channel": 4}, "two maps"),
+    ("cnn", {"depth": 5, "top_channel": 3}, "two maps"),
+    ("cnn", {"depth": 2, "top_channel": 4, "norm": True}, "two maps"),
     *[("linear", {}, spec) for spec in ANY],
-    *[("linear", {"final_relu": True}, spec) for spec in ANY],
-    *[("forest", {"trees": 40}, spec) for spec in ANY],
+    ("linear", {"final_relu": True}, "two maps"),
+    ("forest", {"trees": 40}, "two maps"),
     ("sampath", {}, "embedding"),
     ("sampath", {}, "pair"),
     ("sampath", {"unused_tokens": 2}, "embedding"),

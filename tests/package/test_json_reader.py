@@ -104,12 +104,12 @@ def test_files_are_bounded_and_regular(tmp_path: Path) -> None:
 
 def test_large_files_are_parsed_in_linear_time() -> None:
     text = json.dumps([[float(number), "x\\"] for number in range(300_000)]).encode()
-    start = time.perf_counter()
+    start = time.process_time()
     json.loads(text)
-    plain = time.perf_counter() - start
-    start = time.perf_counter()
+    plain = time.process_time() - start
+    start = time.process_time()
     parse_json(text)
-    assert time.perf_counter() - start < 10 * plain + 0.5
+    assert time.process_time() - start < 10 * plain + 0.5
 
 
 @dataclass

@@ -16,16 +16,19 @@ from support.models.discs import loader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+SIZE = (960, 700)
+"""Width and height of the windows; large windows are slow to draw without a graphics card."""
 PASSED = pytest.StashKey[bool]()
 
 
 class ViewerPool:
-    """Pool of visible viewers, 1280 x 800, reused by tests because opening and closing one takes seconds.
+    """Pool of visible viewers of one size, reused by tests because opening and closing one takes seconds.
 
     A test that does not leave its viewer as it was when it was opened fails.
     """
 
     def __init__(self) -> None:
+        self.size = SIZE
         self._idle: list[Any] = []
         self._taken: list[Any] = []
         self._new: dict[int, dict[str, Any]] = {}
@@ -40,7 +43,7 @@ class ViewerPool:
             viewer = Viewer(show=True)
             self._new[id(viewer)] = hooks_of(viewer)
         self._taken.append(viewer)
-        viewer.window._qt_window.resize(1280, 800)
+        viewer.window._qt_window.resize(*self.size)
         viewer.theme = "dark"  # An earlier test may have changed it.
         return viewer
 
@@ -115,8 +118,16 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
 
 
 @pytest.fixture
+def laptop_screen(screen: ViewerPool) -> Iterator[None]:
+    """Viewers of 1280 x 800, the smallest window in which the docks must fit."""
+    screen.size = (1280, 800)
+    yield
+    screen.size = SIZE
+
+
+@pytest.fixture
 def viewers(screen: ViewerPool, qtbot: Any) -> Callable[[], Any]:
-    """Factory of visible viewers, 1280 x 800."""
+    """Factory of visible viewers, of `SIZE` or as `laptop_screen` sets it."""
 
     def make() -> Any:
         viewer = screen.take()
@@ -167,7 +178,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         screen.close()
         return
     screen.empty()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         qtbot.wait(20)  # Qt deletes objects in the event loop only.
         threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("sampath-")]
@@ -231,7 +242,7 @@ class AnnotatedViewer:
         """Wait until every prompt is answered and painted."""
         from benchmarks.gui_driver import wait_until
 
-        wait_until(lambda: self.state.prompts.idle, 20, "the prompt worker")
+        wait_until(lambda: self.state.prompts.idle, 60, "the prompt worker")
 
 
 @pytest.fixture

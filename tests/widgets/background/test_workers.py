@@ -37,19 +37,20 @@ def test_a_job_returns_reports_and_is_cancelled_at_a_yield(qtbot: Any) -> None:
             raise
         return steps
 
-    with qtbot.waitSignal(runner.finished, timeout=5000):
+    begin = time.monotonic()
+    with qtbot.waitSignal(runner.finished, timeout=60_000):
         runner.start(job(120, threading.Event()), "counting", results.append)
     assert results == [120]
     assert set(seen) == {"sampath-job"}
-    assert 1 <= len(reports) <= 4, "at most two reports a second"
+    assert 1 <= len(reports) <= 2 + 2 * (time.monotonic() - begin), "at most two reports a second"
 
     closed = threading.Event()
     runner.start(job(10_000, closed), "counting", results.append)
-    qtbot.waitUntil(lambda: len(seen) > 125)
+    qtbot.waitUntil(lambda: len(seen) > 125, timeout=60_000)
     runner.cancel()
     assert not runner.busy
-    assert closed.wait(2)
-    assert runner.wait(2)
+    assert closed.wait(60)
+    assert runner.wait(60)
     qtbot.wait(50)
     assert results == [120]
 
@@ -61,14 +62,14 @@ def test_a_new_job_replaces_the_running_job(qtbot: Any) -> None:
 
     def slow(name: str) -> Generator[Progress, None, str]:
         yield Progress(0, 0)
-        go_on.wait(5)
+        go_on.wait(60)
         return name
 
     runner.start(slow("old"), "waiting", results.append)
     runner.start(slow("new"), "waiting", results.append)
     go_on.set()
-    qtbot.waitUntil(lambda: bool(results))
-    assert runner.wait(2)
+    qtbot.waitUntil(lambda: bool(results), timeout=60_000)
+    assert runner.wait(60)
     qtbot.wait(50)
     assert results == ["new"]
 
@@ -88,9 +89,9 @@ def test_an_error_becomes_one_sentence(
 
     runner, failures = JobRunner(), []
     runner.failed.connect(failures.append)
-    with qtbot.waitSignal(runner.finished, timeout=5000):
+    with qtbot.waitSignal(runner.finished, timeout=60_000):
         runner.start(job(), "opening the image", lambda _: None)
-    qtbot.waitUntil(lambda: bool(failures))
+    qtbot.waitUntil(lambda: bool(failures), timeout=60_000)
     if isinstance(error, ImageError):
         assert failures == ["The image is empty; open another one."]
         assert not caplog.records
@@ -99,7 +100,7 @@ def test_an_error_becomes_one_sentence(
         assert "opening the image" in failures[0]
         assert "Traceback" not in failures[0]
         assert "CUDA out of memory" in caplog.text, "the log holds the cause"
-    assert runner.wait(2)
+    assert runner.wait(60)
 
 
 def test_the_prompt_worker_answers_only_the_newest_waiting_request(qtbot: Any) -> None:
@@ -112,25 +113,25 @@ def test_the_prompt_worker_answers_only_the_newest_waiting_request(qtbot: Any) -
 
     def first() -> str:
         begun.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return "first"
 
     worker.submit(first)
-    assert begun.wait(2)
+    assert begun.wait(60)
     for number in range(20):
         worker.submit(lambda number=number: number)
     go_on.set()
-    qtbot.waitUntil(lambda: worker.idle and len(answers) == 2)
+    qtbot.waitUntil(lambda: worker.idle and len(answers) == 2, timeout=60_000)
     assert answers == ["first", 19]
 
     def refuse() -> None:
         raise ImageError("The image is empty; open another one.")
 
     worker.submit(refuse)
-    qtbot.waitUntil(lambda: bool(failures))
+    qtbot.waitUntil(lambda: bool(failures), timeout=60_000)
     assert worker.idle, "a listener of the failure may submit again"
     worker.submit(lambda: "still alive")
-    qtbot.waitUntil(lambda: answers[-1] == "still alive")
+    qtbot.waitUntil(lambda: answers[-1] == "still alive", timeout=60_000)
     assert failures == ["The image is empty; open another one."]
     assert worker.close(2)
 
@@ -139,8 +140,8 @@ def test_the_prompt_worker_can_be_closed_while_it_answers(qtbot: Any) -> None:
     from napari_sampath.widgets.background.workers import PromptWorker
 
     worker, begun, go_on = PromptWorker(), threading.Event(), threading.Event()
-    worker.submit(lambda: (begun.set(), go_on.wait(5)))
-    assert begun.wait(2)
+    worker.submit(lambda: (begun.set(), go_on.wait(60)))
+    assert begun.wait(60)
     assert not worker.close(0.05), "it still works"
     worker.deleteLater()
     qtbot.wait(20)
@@ -210,4 +211,4 @@ def test_jobs_change_no_setting_of_the_process(qtbot: Any) -> None:
     with qtbot.waitSignal(runner.finished, timeout=60_000):
         runner.start(job(), "looking up the models", lambda _: None)
     assert during == [before]
-    assert runner.wait(10)
+    assert runner.wait(60)

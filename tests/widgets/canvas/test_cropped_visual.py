@@ -21,7 +21,7 @@ pytestmark = pytest.mark.gui
 
 
 def wait_for_empty_layers(window: Any) -> None:
-    wait_until(lambda: not drawn(window), 10, "empty layers to be hidden")
+    wait_until(lambda: not drawn(window), 60, "empty layers to be hidden")
 
 
 def drawn(window: Any) -> set[str]:
@@ -89,7 +89,7 @@ def test_a_brush_stroke_is_visible_while_it_is_painted(
     assert not window.session.document.objects
     assert not np.array_equal(frame(window), bare)
     QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(60, 60))
-    wait_until(lambda: bool(window.session.document.objects), 10, "the stroke")
+    wait_until(lambda: bool(window.session.document.objects), 60, "the stroke")
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.driver.press(window.dock.modes.buttons[Mode.POINT])
     assert not drawn(window)
@@ -118,7 +118,7 @@ def test_remaining_layers_are_drawn_as_a_whole_after_close(
     wait_for_empty_layers(window)
     classes = window.layers.classes
     window.viewer.window.remove_dock_widget(window.dock)
-    wait_until(lambda: "Candidate" not in window.viewer.layers, 10, "the helper layers to be removed")
+    wait_until(lambda: "Candidate" not in window.viewer.layers, 60, "the helper layers to be removed")
     bare = window.viewer.screenshot(canvas_only=True, flash=False)
     classes.data[40:60, 40:60] = 1
     classes.refresh()

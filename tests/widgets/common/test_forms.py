@@ -119,7 +119,9 @@ def test_a_text_table_replaces_its_rows(qtbot: Any) -> None:
     table.show_rows([(None, ("", "train")), ((255, 0, 0), ("<b>gland</b>", "3"))])
     assert table.text() == "train <b>gland</b> 3"
     table.show_rows([(None, ("images", "7"))])
-    qtbot.waitUntil(lambda: [label.text() for label in visible_labels(table)] == ["images", "7"])
+    qtbot.waitUntil(
+        lambda: [label.text() for label in visible_labels(table)] == ["images", "7"], timeout=60_000
+    )
 
 
 def visible_labels(table: TextTable) -> list[QLabel]:

@@ -86,7 +86,7 @@ def test_a_result_is_shown_and_added_as_objects(
     assert not window.layers.classes.data.any(), "showing a result adds no objects"
 
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     names = {info.name: info.id for info in window.session.classes}
     both = expected.labels == 1
     agree = (window.layers.classes.data == names["gland"]) == both

@@ -95,7 +95,7 @@ def test_keys_and_buttons_move_through_the_folder(open_folder: Callable[..., Any
     assert dock.controller.session.files.mpp == pytest.approx(0.5)
     assert dock.state.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
     driver.press(dock.next_button)
-    wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")
+    wait_until(lambda: "last image" in dock.status.message.text(), 60, "the sentence")
 
 
 def test_states_and_annotations_are_saved(open_folder: Callable[..., Any], folder: Path) -> None:

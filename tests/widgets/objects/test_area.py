@@ -113,11 +113,11 @@ def test_the_shade_of_a_large_image_has_a_lower_resolution(opened: Callable[...,
     layer = window.viewer.layers[NAME]
     assert layer.data.shape == (1500, 234)
     np.testing.assert_allclose(layer.scale, 3 * window.image.scale)
-    wait_until(lambda: bool(shaded(window).all()), 10, "all of it to be shaded")
+    wait_until(lambda: bool(shaded(window).all()), 60, "all of it to be shaded")
     window.session.area.mark((300, 90, 600, 330))
     expected = np.ones((1500, 234), bool)
     expected[100:200, 30:110] = False
     assert np.array_equal(shaded(window), expected)
     window.session.area.mark((4497, 699, 4500, 700))
     expected[-1, -1] = False
-    wait_until(lambda: np.array_equal(shaded(window), expected), 10, "the corner")
+    wait_until(lambda: np.array_equal(shaded(window), expected), 60, "the corner")

@@ -197,7 +197,7 @@ def test_closing_the_dock_removes_its_highlights(opened: Any) -> None:
     click(window.objects.table, 1)
     assert window.annotator.tools.highlight.frames == 1
     window.viewer.window.remove_dock_widget(window.objects)
-    wait_until(lambda: window.annotator.tools.highlight.frames == 0, 10, "the dock to go")
+    wait_until(lambda: window.annotator.tools.highlight.frames == 0, 60, "the dock to go")
     window.session.objects.delete((1,))
     assert window.layers.objects.data[5, 5] == 0
 
@@ -232,9 +232,9 @@ def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
     )
     session.proposals.add(NewObjects(pieces, CLASSES, "a head")).apply()
     table = ObjectTable()
-    begin = time.perf_counter()
+    begin = time.process_time()
     table.use(session)
-    whole = time.perf_counter() - begin
+    whole = time.process_time() - begin
     assert table.rowCount() == table.total == 5000
     table.sort(SCORE, Qt.SortOrder.DescendingOrder)
     assert table.rows[0].id == 5000
@@ -243,9 +243,9 @@ def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
     times = []
     for object_id in range(1, 10):
         session.objects.reclassify((object_id,), 2)
-        begin = time.perf_counter()
+        begin = time.process_time()
         table.update_objects(emitted[-1])
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     assert emitted == [frozenset({object_id}) for object_id in range(1, 10)]
     assert [table.index(row, CLASS, QModelIndex()).data() for row in range(4991, 5000)] == ["stroma"] * 9
     print(f"whole table {1000 * whole:.1f} ms, one object {1000 * np.median(times):.1f} ms")

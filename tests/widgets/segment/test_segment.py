@@ -91,7 +91,7 @@ def test_the_result_of_a_box_lies_in_the_box(open_segment: Callable[..., Any], b
     assert layer.data.shape == (70, 80)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), window.image.data_to_world((30, 40)))
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     classes = np.asarray(window.session.document.class_map)
     assert (classes[30:100, 40:120] == expected.labels[30:100, 40:120]).mean() > 0.98
     assert classes.any()
@@ -125,22 +125,22 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     encoded = window.model.encoder.passes
     (slider,) = dock.filters.sliders.values()
     slider.setValue(90)
-    wait_until(lambda: dock.result.segmentation is segmentation and not dock.runner.busy, 20, "the filter")
-    wait_until(lambda: not (dock.result.labels[segmentation.confidence < 0.9] == 1).any(), 20, "the filter")
+    wait_until(lambda: dock.result.segmentation is segmentation and not dock.runner.busy, 60, "the filter")
+    wait_until(lambda: not (dock.result.labels[segmentation.confidence < 0.9] == 1).any(), 60, "the filter")
     assert np.array_equal(window.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
     assert (
         window.state.training.result_filter.thresholds == dock.filters.value().thresholds == {"object": 0.9}
     )
     dock.filters.settings.widgets["min_area_px"].value = 10_000_000
-    wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
+    wait_until(lambda: not dock.result.labels.any(), 60, "the least size")
     assert "0 objects" in dock.summary.text()
     assert window.model.encoder.passes == encoded
     dock.filters.settings.widgets["min_area_px"].value = 16
     slider.setValue(0)
     wait_until(
         lambda: (dock.result.labels == 1).sum() == (segmentation.labels == 1).sum(),
-        20,
+        60,
         "the unfiltered result",
     )
 
@@ -158,16 +158,16 @@ def test_touching_objects_are_separated_on_request(open_segment: Callable[..., A
     assert len(dock.result.objects.objects) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
     window.driver.press(dock.filters.settings.widgets["separate_touching"].native)
-    wait_until(lambda: len(dock.result.objects.objects) == 2, 20, "the objects")
+    wait_until(lambda: len(dock.result.objects.objects) == 2, 60, "the objects")
     assert "2 objects" in dock.summary.text()
     assert np.array_equal(dock.result.labels, labels), "separating objects loses no pixel"
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     objects = np.asarray(window.session.document.instance_map)
     assert objects[60, 55] != objects[60, 95]
     assert 0 not in (objects[60, 55], objects[60, 95])
     window.driver.press(dock.filters.settings.widgets["separate_touching"].native)
-    wait_until(lambda: len(dock.result.objects.objects) == 1, 20, "one object again")
+    wait_until(lambda: len(dock.result.objects.objects) == 1, 60, "one object again")
 
 
 def test_a_filter_changed_while_a_head_runs_applies_to_its_result(
@@ -185,7 +185,7 @@ def test_a_filter_changed_while_a_head_runs_applies_to_its_result(
     monkeypatch.setattr(heads, "load_head", held)
     window.driver.press(dock.run_button)
     window.driver.press(dock.filters.settings.widgets["separate_touching"].native)
-    wait_until(lambda: not dock.filters.debouncer._timer.isActive(), 20, "the filters")
+    wait_until(lambda: not dock.filters.debouncer._timer.isActive(), 60, "the filters")
     assert dock.runner.busy, "the head is still running"
     assert dock.result is None
     go_on.set()
@@ -209,7 +209,7 @@ def test_moving_the_camera_does_not_cancel_a_running_head(
     window.viewer.scene.camera.center = (0, 300, 300)
     window.driver.press(dock.run_button)
     window.viewer.scene.camera.center = (0, 3000, 3000)
-    wait_until(lambda: window.session.prompts.preview(3000, 3000) is not None, 20, "the tiles in view")
+    wait_until(lambda: window.session.prompts.preview(3000, 3000) is not None, 60, "the tiles in view")
     assert dock.runner.busy, "the head is still running"
     go_on.set()
     wait_until(lambda: not dock.runner.busy, 60, "the result")
@@ -221,14 +221,14 @@ def test_a_newer_result_replaces_proposals_but_no_corrections(open_segment: Call
     window, dock = open_segment(pixels)
     done(window, dock)
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     head = {obj.id for obj in window.session.document.objects.values()}
     rows, cols = np.nonzero(labels)
     window.session.classes.add("fat")
     window.session.paint(rows[:50], cols[:50], 2)
     done(window, dock)
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     assert not head & set(window.session.document.objects)
     assert (np.asarray(window.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
     assert window.viewer.layers["Segmentation"] in window.viewer.layers
@@ -248,7 +248,7 @@ def test_edits_made_while_a_result_is_added_are_kept(
         job = prepare(change)
 
         def waits() -> Any:
-            go_on.wait(20)
+            go_on.wait(60)
             return (yield from job)
 
         return waits()
@@ -261,7 +261,7 @@ def test_edits_made_while_a_result_is_added_are_kept(
     window.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
     dock.filters.settings.widgets["min_area_px"].value = 17
     go_on.set()
-    wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations, whatever is filtered")
+    wait_until(lambda: "Added" in dock.status.message.text(), 60, "the annotations, whatever is filtered")
     assert (window.layers.classes.data[:30] == 2).all()
     assert (window.layers.classes.data[30:] == 1).any()
     assert window.session.undo()
@@ -283,11 +283,11 @@ def test_a_result_waits_for_the_end_of_a_stroke(open_segment: Callable[..., Any]
     for x in range(20, 60, 4):
         window.driver._move(window.driver.at(x, 5), LEFT, NONE)
     dock.add_button.click()
-    wait_until(lambda: not dock.apply_queue.runner.busy, 20, "the result to be worked out")
+    wait_until(lambda: not dock.apply_queue.runner.busy, 60, "the result to be worked out")
     assert dock.apply_queue.busy, "the brush is down"
     window.driver._move(window.driver.at(100, 5), LEFT, NONE)
     QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(100, 5))
-    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 60, "the annotations")
     fat = window.session.active_class
     assert (window.layers.classes.data[5, 22:98] == fat).all(), "the whole stroke is kept"
     assert (window.layers.classes.data != fat).any()
@@ -308,7 +308,7 @@ def test_a_large_change_is_painted_in_chunks_and_never_during_a_stroke(
     window.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
     assert not window.layers.classes.data.all(), "the rest is painted after other events"
     wait_until(
-        lambda: window.layers.classes.data.all() and window.layers.objects.data.all(), 20, "the strips"
+        lambda: window.layers.classes.data.all() and window.layers.objects.data.all(), 60, "the strips"
     )
     window.session.undo()
     window.layers.classes.mode = "paint"
@@ -317,10 +317,10 @@ def test_a_large_change_is_painted_in_chunks_and_never_during_a_stroke(
     window.driver.click(80, 100)
     expected = np.asarray(window.session.document.class_map)
     assert 0 < np.count_nonzero(expected) < 40, "pixels that are not painted yet are not part of the stroke"
-    wait_until(lambda: np.array_equal(window.layers.classes.data, expected), 20, "the stroke")
+    wait_until(lambda: np.array_equal(window.layers.classes.data, expected), 60, "the stroke")
     window.driver.click(80, 100)
     wait_until(
-        lambda: not window.annotator.layer_sync.drawing, 20, "the end of a stroke that changes nothing"
+        lambda: not window.annotator.layer_sync.drawing, 60, "the end of a stroke that changes nothing"
     )
 
 
@@ -330,13 +330,13 @@ def test_a_key_moves_to_the_next_uncertain_region(open_segment: Callable[..., An
     pixels, _ = disc_image(3, (128, 160))
     window, dock = open_segment(pixels)
     window.driver.key(Qt.Key.Key_N)
-    wait_until(lambda: "segment it first" in dock.status.message.text(), 20, "the sentence")
+    wait_until(lambda: "segment it first" in dock.status.message.text(), 60, "the sentence")
     done(window, dock)
     seen = []
     for _ in range(3):
         before = dock.uncertain.region
         window.driver.key(Qt.Key.Key_N)
-        wait_until(lambda before=before: dock.uncertain.region not in (None, before), 20, "a region")
+        wait_until(lambda before=before: dock.uncertain.region not in (None, before), 60, "a region")
         region = dock.uncertain.region
         np.testing.assert_allclose(centre_of_view(window.viewer, window.image), region.centre_rc, atol=1)
         seen.append(region)
@@ -344,11 +344,11 @@ def test_a_key_moves_to_the_next_uncertain_region(open_segment: Callable[..., An
     assert [region.score for region in seen] == sorted((region.score for region in seen), reverse=True)
     window.session.area.complete((0, 0, *window.session.hw))
     window.driver.key(Qt.Key.Key_N)
-    wait_until(lambda: "No uncertain region is left" in dock.status.message.text(), 20, "the sentence")
+    wait_until(lambda: "No uncertain region is left" in dock.status.message.text(), 60, "the sentence")
     window.session.undo()
     dock.uncertain.reason.setCurrentIndex(dock.uncertain.reason.findData("distance"))
     window.driver.press(dock.uncertain.next_button)
-    wait_until(lambda: "far from verified areas" in dock.status.message.text(), 20, "the sentence")
+    wait_until(lambda: "far from verified areas" in dock.status.message.text(), 60, "the sentence")
 
 
 def test_the_accepted_head_is_selected(open_segment: Callable[..., Any], bundle: Path) -> None:
@@ -434,5 +434,5 @@ def test_a_result_belongs_to_its_head(
     dock.head.combo.activated.emit(dock.head.combo.currentIndex())
     assert dock.add_button.isEnabled()
     window.driver.press(dock.add_button)
-    wait_until(lambda: bool(window.session.document.objects) and not dock.apply_queue.busy, 20, "the objects")
+    wait_until(lambda: bool(window.session.document.objects) and not dock.apply_queue.busy, 60, "the objects")
     assert f"of {head}; correct them" in dock.status.message.text()

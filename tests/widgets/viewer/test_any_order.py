@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-STEPS = 110
+STEPS = 60
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 OFTEN = ["brush", "click", "commit", "commit", "undo"]
@@ -158,7 +158,7 @@ def test_layers_and_journal_follow_every_action(
     for _ in range(STEPS):
         actions.append(user.act())
         if not is_outlining(window.layers.classes):
-            wait_until(shown, 10, f"the layers to show the session after {actions[-6:]}")
+            wait_until(shown, 60, f"the layers to show the session after {actions[-6:]}")
         for obj in document.objects.values():
             pixels = np.asarray(document.instance_map) == obj.id
             assert pixels.sum() == obj.area_px > 0, actions[-6:]

@@ -170,7 +170,7 @@ def test_commits_land_in_the_image_in_which_they_were_made(open_window: Callable
     assert (len(first.waiting), len(second.waiting)) == (3, 3)
     window.model.go_on.set()
     finished(window)
-    wait_until(lambda: not len(first.waiting), 30, "the commits of the first image")
+    wait_until(lambda: not len(first.waiting), 60, "the commits of the first image")
     for session, spots in ((first, centres[:3]), (second, centres[3:])):
         assert len(session.document.objects) == 3
         assert all(session.document.object_at(y, x) for x, y in spots)
@@ -186,7 +186,7 @@ def test_closing_the_dock_carries_out_the_waiting_commits(
         window.driver.click(x, y)
         window.driver.key(Qt.Key.Key_Return)
     window.viewer.window.remove_dock_widget(window.dock.parent())
-    wait_until(lambda: window.state.annotator is None, 30, "the dock to close")
+    wait_until(lambda: window.state.annotator is None, 60, "the dock to close")
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
     again = Session(image, "tissue", None, (), journal)
     assert right(again, centres) == 3
@@ -243,7 +243,7 @@ def test_an_overlap_question_holds_the_later_commits(open_window: Callable[..., 
         window.driver.click(*place)
         window.driver.key(Qt.Key.Key_Return)
     window.model.go_on.set()
-    wait_until(lambda: window.dock.question.isVisible(), 30, "the question")
+    wait_until(lambda: window.dock.question.isVisible(), 60, "the question")
     window.answered()
     assert len(window.session.document.objects) == 1
     assert window.layers.candidate.data[y, x + 40] == 1, "the mask in question is shown"

@@ -183,7 +183,7 @@ def test_the_layer_list_shows_no_helper_layers(open_window: Callable[..., Any], 
     window.viewer.layers.move(0, 2)
     assert len(rows_shown(window.viewer)) == 4
     window.viewer.window.remove_dock_widget(window.dock.parent())
-    wait_until(lambda: window.state.annotator is None, 30, "the dock to close")
+    wait_until(lambda: window.state.annotator is None, 60, "the dock to close")
     assert len(rows_shown(window.viewer)) == len(window.viewer.layers)
 
 

@@ -122,7 +122,7 @@ def test_the_file_is_annotated_as_a_person_sees_it(
     driver = GuiDriver(viewer, state.image)
     driver.settle()
     driver.click(50, 60)
-    wait_until(lambda: state.prompts.idle, 20, "the prompt worker")
+    wait_until(lambda: state.prompts.idle, 60, "the prompt worker")
     driver.key(Qt.Key.Key_Return)
     assert state.annotator.layers.classes.data[60, 50], "the object is under the click"
     assert state.annotator.layers.classes.data.shape == expected.shape[:2]

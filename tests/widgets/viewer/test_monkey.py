@@ -164,7 +164,7 @@ def test_objects_layers_and_journals_agree_after_random_actions(
                 np.array_equal(layers.classes.data, document.class_map)
                 and np.array_equal(layers.objects.data, document.instance_map)
             ),
-            20,
+            60,
             f"the layers to show the objects after {actions[-8:]}",
         )
         ids = np.asarray(document.instance_map)

@@ -268,7 +268,7 @@ def test_whole_regions_merge_and_the_rules_apply_to_the_next_image(drawn: Any, t
     assert area(window, BAR) > 1000
     other = window.viewer.add_image(255 - tissue, name="other")
     window.state.choose_image(other)
-    wait_until(lambda: window.state.ready, 30, "the other image")
+    wait_until(lambda: window.state.ready, 60, "the other image")
     assert (window.session.mask_mode, window.session.overlap) == ("semantic", "keep")
     assert window.dock.rules.value() == MaskRules("semantic", "keep")
 
@@ -306,7 +306,7 @@ def test_a_key_is_changed_in_the_key_list(drawn: Any) -> None:
         window.driver.press(key_list.edit_button)
         assert "Press the new key for 'delete'" in key_list.note.text()
         QTest.keyClick(key_list.key_edit, key)
-        wait_until(lambda: not key_list.key_edit.isVisible(), 10, "the key to be taken")
+        wait_until(lambda: not key_list.key_edit.isVisible(), 60, "the key to be taken")
         assert problem in key_list.note.text()
         QApplication.processEvents()
     assert ("F4", "delete") in key_list.lines

@@ -55,7 +55,7 @@ def previewed(window: Any, x: float, y: float) -> None:
         here = answer is not None and np.hypot(*(np.array(answer.state.points[0][:2]) - (x, y))) < 1
         return here and preview.line.points_xy is not None
 
-    wait_until(shown, 20, "the preview")
+    wait_until(shown, 60, "the preview")
 
 
 def test_the_outline_of_the_mask_of_a_click_follows_the_mouse(
@@ -185,7 +185,7 @@ def test_a_click_on_a_preview_in_progress_is_not_decoded_again(
 
     window = open_window(tissue, Held())
     window.driver.move(50, 60)
-    wait_until(begun.is_set, 20, "the preview")
+    wait_until(begun.is_set, 60, "the preview")
     window.driver.click(50, 60)
     go_on.set()
     window.answered()

@@ -68,13 +68,13 @@ def test_a_click_during_encoding_is_answered_afterwards(
 def test_progress_is_shown_and_cancel_works(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(np.tile(tissue, (20, 20, 1)), DiscModel(encode_s=0.4), ready=False)
     wait_until(lambda: len(window.model.encoded) >= 2, 60, "two tiles")
-    wait_until(lambda: "parts" in window.dock.status.doing.text(), 10, "progress")
+    wait_until(lambda: "parts" in window.dock.status.doing.text(), 60, "progress")
     assert "Preparing the image for clicks" in window.dock.status.doing.text()
     assert window.dock.status.bar.value() > 0
     window.driver.press(window.dock.status.cancel_button)
     encoded = len(window.model.encoded)
     assert not window.state.runner.busy
-    assert window.state.runner.wait(10)
+    assert window.state.runner.wait(60)
     assert len(window.model.encoded) <= encoded + 1
     window.driver.click(50, 60)
     window.answered()
@@ -178,12 +178,12 @@ def test_a_closed_annotation_layer_is_restored(open_window: Callable[..., Any], 
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
     window.viewer.layers.remove(window.layers.classes)
-    wait_until(lambda: "shown again" in window.text, 10, "the sentence")
+    wait_until(lambda: "shown again" in window.text, 60, "the sentence")
     assert window.layers.classes in window.viewer.layers
     assert window.layers.classes.data[60, 50] == 1
     assert [layer.name for layer in window.viewer.layers].count("Classes") == 1
     window.viewer.layers.remove(window.image)
-    wait_until(lambda: window.state.image is None, 10, "the image to be let go")
+    wait_until(lambda: window.state.image is None, 60, "the image to be let go")
     assert window.annotator is None
 
 
@@ -197,7 +197,7 @@ def test_objects_are_restored_when_the_image_is_opened_again(
     committed = window.layers.classes.data.copy()
     state = window.state
     window.viewer.window.remove_dock_widget(window.dock)
-    wait_until(lambda: state.annotator is None, 10, "the dock to go")
+    wait_until(lambda: state.annotator is None, 60, "the dock to go")
     window.viewer.layers.clear()
 
     again = open_window(tissue, DiscModel(), name="renamed")
@@ -213,7 +213,7 @@ def test_closing_the_dock_releases_mouse_and_keys(
     state, viewer = window.state, window.viewer
     assert window.image.keymap
     viewer.window.remove_dock_widget(window.dock)
-    wait_until(lambda: state.annotator is None, 10, "the dock to go")
+    wait_until(lambda: state.annotator is None, 60, "the dock to go")
     assert not window.image.keymap
     assert not viewer.keymap
     assert [layer.name for layer in viewer.layers] == ["tissue", "Classes", "Objects"]
@@ -234,7 +234,7 @@ def test_the_same_image_in_two_viewers_is_refused_with_one_sentence(
     assert second.annotator is None
     assert "Traceback" not in second.text
     first.viewer.window.remove_dock_widget(first.dock)
-    wait_until(lambda: first.annotator is None, 10, "the first dock to go")
+    wait_until(lambda: first.annotator is None, 60, "the first dock to go")
     second.state.choose_image(second.image)
     wait_until(lambda: second.state.ready, 60, "the image, which is free now")
 
@@ -248,7 +248,7 @@ def test_an_image_can_be_reopened_while_its_old_layer_is_referenced(
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
     window.viewer.layers.remove(held)
-    wait_until(lambda: window.state.image is None, 10, "the image to be let go")
+    wait_until(lambda: window.state.image is None, 60, "the image to be let go")
     window.viewer.add_image(tissue, name="again")
     wait_until(lambda: window.state.ready, 60, "the image")
     assert window.layers.classes.data[60, 50] == 1
@@ -290,7 +290,7 @@ def test_a_new_dock_works_after_the_last_one_was_closed(viewer: Any, tissue: np.
     held = first.state
     viewer.window.add_dock_widget(first, name="Annotate")
     viewer.window.remove_dock_widget(first)
-    wait_until(lambda: held._users == 0, 10, "the dock to be gone")
+    wait_until(lambda: held._users == 0, 60, "the dock to be gone")
     again = AnnotateDock(viewer)
     assert again.state is not held
     viewer.window.add_dock_widget(again, name="Annotate")
@@ -325,9 +325,9 @@ def test_the_model_box_shows_the_model_that_answers(
     before = dock.model_form.model.currentText(), dock.state.choice
     dock.model_form.valueChanged.emit(ModelChoice("vit_b", weights=tmp_path / "bad.pth"))
     if how == "cancelled":
-        wait_until(lambda: dock.state.runner.busy, 10, "the job")
+        wait_until(lambda: dock.state.runner.busy, 60, "the job")
         QTest.mouseClick(dock.status.cancel_button, Qt.MouseButton.LeftButton)
-    wait_until(lambda: dock.state.model is model, 30, "the previous model")
+    wait_until(lambda: dock.state.model is model, 60, "the previous model")
     assert (dock.model_form.model.currentText(), dock.state.choice) == before
     assert dock.status.message.text().endswith("sampath-tiny stays in use.")
     assert how == "cancelled" or "bad.pth holds no weights" in dock.status.message.text()
@@ -336,5 +336,5 @@ def test_the_model_box_shows_the_model_that_answers(
     driver.settle()
     driver.click(50, 60)
     driver.key(Qt.Key.Key_Return)
-    wait_until(lambda: bool(dock.state.session.document.objects), 20, "the object")
+    wait_until(lambda: bool(dock.state.session.document.objects), 60, "the object")
     assert dock.state.session.document.objects[1].model == "discs"
