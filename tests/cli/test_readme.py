@@ -84,7 +84,7 @@ def test_commands_parse(page: Path) -> None:
     commands = re.findall(r"^ *(sampath [^|\n#]+)", "\n".join(blocks(page, "bash")), re.MULTILINE)
     commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
     for command in commands:
-        words = shlex.split(command.split(" || ")[0])[1:]
+        words = shlex.split(re.split(r" (?:\|\||>) ", command)[0])[1:]
         if "SUBCOMMAND" not in words:
             assert build_parser(words).parse_args(_without_help(words)).subcommand == words[0], command
 
