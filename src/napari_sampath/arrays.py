@@ -21,6 +21,8 @@ FloatArray: TypeAlias = npt.NDArray[np.floating]
 IntArray: TypeAlias = npt.NDArray[np.integer]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
+_BAND_PX = 2**20
+"""Elements of a mask that are averaged at a time."""
 GRID = 64
 """Side of a feature map of one tile, in cells."""
 LOGITS_PX = 256
@@ -185,6 +187,41 @@ class LocalMask:
         """Index of the bounding box in an image array."""
         height, width = (side * self.step for side in self.bitmap.shape)
         return slice(self.row, self.row + height), slice(self.col, self.col + width)
+
+    def window(self, box: tuple[int, int, int, int], step: int = 1) -> BoolArray:
+        """Return the part of the mask in a box (r0, c0, r1, c1) of the image, at any step.
+
+        Where the step is coarser than that of the mask, an element is True if at least half of it is in the mask.
+
+        Returns:
+            (ceil((r1 - r0) / step), ceil((c1 - c0) / step)) bool; False outside of the mask.
+        """
+        if step > self.step:
+            return self._coarser(box, step)
+        # Pick the element of the mask under the first pixel of each element of the result
+        rows = (np.arange(box[0], box[2], step) - self.row) // self.step
+        cols = (np.arange(box[1], box[3], step) - self.col) // self.step
+        result = np.zeros((len(rows), len(cols)), dtype=np.bool_)
+        inside_rows = np.flatnonzero((rows >= 0) & (rows < self.bitmap.shape[0]))
+        inside_cols = np.flatnonzero((cols >= 0) & (cols < self.bitmap.shape[1]))
+        if inside_rows.size and inside_cols.size:
+            target = np.s_[inside_rows[0] : inside_rows[-1] + 1, inside_cols[0] : inside_cols[-1] + 1]
+            result[target] = self.bitmap[rows[inside_rows][:, None], cols[inside_cols]]
+        return result
+
+    def _coarser(self, box: tuple[int, int, int, int], step: int) -> BoolArray:
+        height, width = -((box[0] - box[2]) // step), -((box[1] - box[3]) // step)
+        result = np.zeros((height, width), dtype=np.bool_)
+        # Band by band, which needs little memory
+        ratio = step // self.step
+        band = max(1, _BAND_PX // max(1, width * ratio**2))
+        for top in range(0, height, band):
+            count = min(band, height - top)
+            r0 = box[0] + top * step
+            part = self.window((r0, box[1], r0 + count * step, box[1] + width * step), self.step)
+            share = part.reshape(count, ratio, width, ratio).mean(axis=(1, 3))
+            result[top : top + count] = share >= 0.5
+        return result
 
     @classmethod
     def from_dense(cls, mask: BoolArray, row: int = 0, col: int = 0, step: int = 1) -> LocalMask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -103,6 +105,64 @@ def tiles_for(
         for left in lefts
         if first.left <= left <= last.left
     ]
+
+
+def slide_tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, tile_px: int = TILE_PX) -> Frame:
+    """Choose the tile of a slide that answers a prompt: the smallest that is at least twice as wide as the prompt.
+
+    Tiles of 2,048 px, 4,096 px ... start at multiples of 2, 4 ... pixels, so that they can be read at that step.
+
+    Args:
+        hw: Size (H, W) of level 0 in pixels.
+        points_xy: (N, 2) points and box corners of the prompt, (x, y) in level-0 pixels.
+        tile_px: Side of the smallest tile, a power of two; see `slide_tile_px`.
+
+    Raises:
+        PromptError: If a point lies outside the slide.
+    """
+    check_inside(hw, points_xy)
+    points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    while tile_px < max(hw) and float((high - low).max()) > tile_px / 2:
+        tile_px *= 2
+    x, y = ((low + high) / 2).tolist()
+    top, height = _span(hw[0], tile_px, y)
+    left, width = _span(hw[1], tile_px, x)
+    return Frame(top, left, height, width)
+
+
+def slide_tiles_for(
+    hw: tuple[int, int], box: tuple[int, int, int, int], tile_px: int = TILE_PX
+) -> list[Frame]:
+    """List the tiles of a side that `slide_tile_for` chooses for points in a box (r0, c0, r1, c1)."""
+    spans = [
+        sorted({_span(side, tile_px, at) for at in (*range(low, high, tile_px // 4), high)})
+        for side, low, high in zip(hw, box[:2], box[2:], strict=True)
+    ]
+    return [Frame(top, left, height, width) for top, height in spans[0] for left, width in spans[1]]
+
+
+def slide_tile_px(view_px: int) -> int:
+    """Return the side of the tiles for prompts in a view: the smallest from 1,024 px that has half of its side."""
+    tile_px = TILE_PX
+    while tile_px < view_px / 2:
+        tile_px *= 2
+    return tile_px
+
+
+def step_of(frame: Frame) -> int:
+    """Return the step at which a tile of a slide is read and answered: the largest that fills the encoder's input."""
+    return 1 << max(0, int(math.log2(max(frame.hw) / frame.input_px)))
+
+
+def _span(length: int, tile_px: int, centre: float) -> tuple[int, int]:
+    """Return the start and length of the tile nearest to a position along one axis; tiles overlap by half."""
+    if length <= tile_px:
+        return 0, length
+    step = max(1, tile_px // INPUT_PX)
+    last = -(-(length - tile_px) // step) * step
+    start = min(round((centre - tile_px / 2) / (tile_px // 2)) * (tile_px // 2), last)
+    return max(start, 0), min(tile_px, length - max(start, 0))
 
 
 def _finest_px(hw: tuple[int, int], high_resolution: bool) -> int:

@@ -197,8 +197,8 @@ def test_journal_of_another_image_is_refused(tmp_path: Path) -> None:
         (b'{"format": "napari-sampath journal"}\n', "is not a journal of napari-sampath"),
         (seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is not a journal of napari-sampath"),
         (
-            seal({"seq": 0, **HEADER.to_json(), "schema": 2}),
-            "has schema 2, but this version reads schema 1; update",
+            seal({"seq": 0, **HEADER.to_json(), "schema": 3}),
+            "has schema 3, but this version reads schemas 1 to 2; update",
         ),
     ],
     # The header holds a time, and every xdist process must generate the same test names.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from ..geometry import Frame
 from ..images.slides import Slide
 from ..images.slides.scaled import ScaledSlide
 from ..store import FeatureKey
+from ..tiling import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -221,8 +221,8 @@ def read_window(pixels: Any, frame: Frame) -> UInt8Array:
         (h, w, 3) uint8, contiguous; of a slide, h = ceil(frame.height / step).
     """
     if isinstance(pixels, Slide):
-        step = 2 ** max(0, int(math.log2(max(frame.hw) / frame.input_px)))
-        return pixels.read((frame.top, frame.left, frame.top + frame.height, frame.left + frame.width), step)
+        box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
+        return pixels.read(box, step_of(frame))
     return np.ascontiguousarray(np.asarray(pixels[frame.slices]))
 
 

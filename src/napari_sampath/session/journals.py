@@ -8,15 +8,16 @@ from pathlib import Path
 from ..annotations import pixel_digest
 from ..arrays import UInt8Array
 from ..config import load_config
+from ..images.slides import Slide
 
 SUFFIX = ".jsonl"
 
 
-def journal_path(image: UInt8Array, folder: Path) -> Path:
+def journal_path(image: UInt8Array | Slide, folder: Path) -> Path:
     """Return the path of an image's journal; it depends on the pixels only, so renamed images keep their objects.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or a slide.
         folder: Folder of the journals, usually `sessions_folder()`.
     """
     return journal_file(pixel_digest(image), folder)
@@ -33,8 +34,8 @@ def journal_file(digest: str, folder: Path) -> Path:
     return path
 
 
-def has_annotations(image: UInt8Array, folder: Path) -> bool:
-    """Return whether an image (H, W, 3) uint8 has a journal with at least one change."""
+def has_annotations(image: UInt8Array | Slide, folder: Path) -> bool:
+    """Return whether an image (H, W, 3) uint8 or a slide has a journal with at least one change."""
     try:
         with open(journal_path(image, folder), "rb") as journal:
             return bool(journal.readline()) and bool(journal.readline())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,11 @@ from ..annotations import (
     SetClasses,
     clip,
     mask_of_pixels,
-    pixel_digest,
 )
 from ..annotations.model.classes import FIRST_CLASS
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
+from ..images.slides import Slide
 from .editor import Editor
 from .files.session_files import SessionFiles
 from .objects.class_tools import ClassTools
@@ -52,13 +52,15 @@ class Session:
     takes seconds for a large image: call it in a worker thread, then pass the session to its owner.
 
     Args:
-        image: (H, W, 3) uint8; must not change while the session exists.
+        image: (H, W, 3) uint8, which must not change while the session exists, or a slide, which must stay open.
         name: Name of the image, also used for exported files.
         model: Model that predicts masks for prompts; can be set later.
         classes: Initial classes; those of an existing journal take precedence.
         journal: Journal file, created if it does not exist (see `journal_path`); None saves nothing.
 
     Attributes:
+        image: The image or slide; windows of both are read by slicing.
+        slide: The slide; None for an image in memory.
         prompts: The pending prompt and its candidates.
         waiting: The commits whose masks are not ready yet; see `commit_when_ready`.
         objects: Edits and lists objects.
@@ -80,24 +82,26 @@ class Session:
 
     def __init__(
         self,
-        image: UInt8Array,
+        image: UInt8Array | Slide,
         name: str,
         model: Model | None = None,
         classes: Iterable[ClassInfo] | None = None,
         journal: Path | None = None,
     ) -> None:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ImageError(
                 f"The image has shape {image.shape} and type {image.dtype}; "
                 "give red, green and blue as (H, W, 3) uint8."
             )
-        self.image = image
+        # A slide is sliced like an array.
+        self.image = cast("UInt8Array", image)
+        self.slide = image if isinstance(image, Slide) else None
         self.hw: tuple[int, int] = (image.shape[0], image.shape[1])
         start = ClassList(classes or ()).snapshot or (FIRST_CLASS,)
         log, digest = None, ""
         if journal is not None:
-            digest = pixel_digest(image)
-            log = Journal(Path(journal), Header(name, self.hw, digest, start))
+            header = Header.of(image, name, start)
+            log, digest = Journal(Path(journal), header), header.digest
         self._editor = editor = Editor(self.hw, start, log)
         self.document_changed = editor.document_changed
         self.area_changed = editor.area_changed

@@ -31,6 +31,8 @@ class DiscModel:
     asked: list[tuple[Prompts, bool]] = field(default_factory=list)
     gate: threading.Event | None = None
     """Event that encoding waits for, if it is not None."""
+    as_seen: bool = False
+    """Whether the radii are pixels of the encoder's input, so that the discs grow with the tile."""
 
     def encode(self, image: UInt8Array, frame: Frame) -> Features:
         self.encoded.append(frame)
@@ -51,7 +53,7 @@ class DiscModel:
             rows, cols = np.nonzero(np.asarray(prompts.mask_logits) > 0)
             centre = frame.to_image((np.array([cols.mean(), rows.mean()]) + 0.5) * INPUT_PX / LOGITS_PX)
         x, y = frame.to_input(centre) * LOGITS_PX / INPUT_PX
-        scale = LOGITS_PX / max(frame.hw)
+        scale = LOGITS_PX / (INPUT_PX if self.as_seen else max(frame.hw))
         rows, cols = np.ogrid[:LOGITS_PX, :LOGITS_PX]
         distance = np.sqrt((rows + 0.5 - y) ** 2 + (cols + 0.5 - x) ** 2)
         chosen = range(3) if multimask else [1]

@@ -37,51 +37,13 @@ def mask_of_box(box: Box) -> LocalMask:
     return LocalMask(low[0] * step, low[1] * step, np.ones(sides, dtype=np.bool_), step)
 
 
-def window_of(mask: LocalMask, box: Box, step: int = 1) -> BoolArray:
-    """Return the part of a mask in a box (r0, c0, r1, c1) of the image, at any step.
-
-    Where the step is coarser than that of the mask, an element is True if at least half of it is in the mask.
-
-    Returns:
-        (ceil((r1 - r0) / step), ceil((c1 - c0) / step)) bool; False outside of the mask.
-    """
-    if step > mask.step:
-        return _coarser(mask, box, step)
-    picks = []
-    for low, high, start, count in zip(
-        box[:2], box[2:], (mask.row, mask.col), mask.bitmap.shape, strict=True
-    ):
-        index = (np.arange(low, high, step) - start) // mask.step
-        picks.append((np.clip(index, 0, count - 1), (index >= 0) & (index < count)))
-    (rows, inside_rows), (cols, inside_cols) = picks
-    if not mask.bitmap.size:
-        return np.zeros((len(rows), len(cols)), dtype=np.bool_)
-    values: BoolArray = mask.bitmap[rows[:, None], cols]
-    values &= inside_rows[:, None] & inside_cols
-    return values
-
-
-def _coarser(mask: LocalMask, box: Box, step: int) -> BoolArray:
-    height, width = (math.ceil((high - low) / step) for low, high in zip(box[:2], box[2:], strict=True))
-    result = np.zeros((height, width), dtype=np.bool_)
-    band = max(1, PIECE_PX * mask.step**2 // max(1, width * step**2))
-    for top in range(0, height, band):
-        count = min(band, height - top)
-        r0 = box[0] + top * step
-        part = window_of(mask, (r0, box[1], r0 + count * step, box[1] + width * step), mask.step)
-        ratio = step // mask.step
-        share = part.reshape(count, ratio, width, ratio).mean(axis=(1, 3))
-        result[top : top + count] = share >= 0.5
-    return result
-
-
 def at_step(mask: LocalMask, step: int) -> LocalMask:
     """Return a mask at another step."""
     if step == mask.step:
         return mask
     r0, c0, r1, c1 = bounds(mask)
     r0, c0 = r0 // step * step, c0 // step * step
-    return LocalMask(r0, c0, window_of(mask, (r0, c0, r1, c1), step), step)
+    return LocalMask(r0, c0, mask.window((r0, c0, r1, c1), step), step)
 
 
 def same_step(masks: Sequence[LocalMask]) -> list[LocalMask]:
@@ -119,7 +81,7 @@ def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArra
             if elements.all():
                 yield box, None
             elif elements.any():
-                yield box, window_of(mask, box)
+                yield box, mask.window(box)
 
 
 def elements_with(

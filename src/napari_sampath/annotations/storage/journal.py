@@ -1,9 +1,10 @@
 """Append-only file of operations that survives a crash.
 
-Format, schema 1: ASCII, one JSON object per line. Each object has an increasing number "seq" and, as its last member,
+Format: ASCII, one JSON object per line. Each object has an increasing number "seq" and, as its last member,
 "sum", the first 32 hex digits of the SHA-256 digest of the line up to that member. The first line, number 0, is the
 header. The others are operations ("op": see `operations.operation_to_json`), undo or redo of the step with the number
-"of", or the records "snapshot" and "reserve" of `compaction`.
+"of", or the records "snapshot" and "reserve" of `compaction`. Schema 1 has images and masks of single pixels; schema 2
+adds slides, masks with a "step", and snapshots with objects in several masks.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from typing import Any, NoReturn
 from ...errors import JournalError, StorageError
 from ...files import free_name
 from ..model.annotated_object import now
-from .header import FORMAT, SCHEMA, Header
+from .header import Header, checked_header
 from .lines import seal, split, unseal
 from .open_file import OpenFile, create, create_if_missing
 
 logger = logging.getLogger(__name__)
+
+_SCHEMA_2_MEMBERS = (b'"step":', b'"more":')
+"""Members that versions before schema 2 would ignore; a quote inside of a text is escaped."""
 
 
 def open_journal(path: Path) -> Journal:
@@ -120,12 +124,13 @@ class Journal:
                 f"The journal '{self.path}' was opened for reading only; open its image to change it."
             )
         number = self._last + 1
-        line = memoryview(seal({"seq": number, "at": now()}, record))
+        line = memoryview(sealed := seal({"seq": number, "at": now()}, record))
         try:
             self._file.syncer.check()
             if self._torn:
                 self._truncate()
             self._find_again()
+            self._change_header(self._header_for(sealed))
             stream = self._file.stream
             stream.seek(self._end)
             written = 0
@@ -147,7 +152,8 @@ class Journal:
 
     def encode(self, records: Iterable[Mapping[str, Any]]) -> bytes:
         """Encode the header of this journal and numbered records as the content of a file."""
-        return b"".join(map(seal, ({"seq": 0, **self.header.to_json()}, *records)))
+        lines = b"".join(map(seal, records))
+        return seal({"seq": 0, **self._header_for(lines).to_json()}) + lines
 
     def rewrite(self, content: bytes, last: int) -> None:
         """Replace the content of the file atomically.
@@ -201,30 +207,7 @@ class Journal:
             except ValueError:
                 logger.debug("The first line of %s cannot be read.", self.path)
             break
-        if first.get("format") != FORMAT:
-            raise JournalError(
-                f"'{self.path}' is not a journal of napari-sampath, or its first line is damaged; "
-                "move it away or choose another file."
-            )
-        if first.get("schema") != SCHEMA:
-            raise JournalError(
-                f"The journal '{self.path}' has schema {first.get('schema')}, but this version reads schema {SCHEMA}; "
-                "update napari-sampath."
-            )
-        try:
-            header = Header.from_json(first)
-        except ValueError as error:
-            raise JournalError(
-                f"The first line of the journal '{self.path}' is damaged ({error}); move the file away or choose "
-                "another one."
-            ) from error
-        if expected is not None and (header.digest, header.hw) != (expected.digest, expected.hw):
-            raise JournalError(
-                f"The journal '{self.path}' belongs to the image '{header.image}' "
-                f"({header.hw[1]} x {header.hw[0]} px), not to the open image '{expected.image}' "
-                f"({expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
-            )
-        return header
+        return checked_header(first, self.path, expected)
 
     def _read_lines(self, content: bytes) -> bool:
         """Collect the readable records and find the end of the last one; return True if it ends with a line break."""
@@ -255,18 +238,39 @@ class Journal:
             )
         return complete
 
+    def _header_for(self, lines: bytes) -> Header:
+        """Return the header with the schema that some lines need."""
+        needs_schema_2 = any(member in lines for member in _SCHEMA_2_MEMBERS)
+        return dataclasses.replace(self.header, schema=2) if needs_schema_2 else self.header
+
     def _rename_image(self, name: str) -> None:
         """Write the current name of the image into the header, so that no file holds the earlier name."""
-        self.header = dataclasses.replace(self.header, image=name)
-        if not self.is_replaceable:
+        renamed = dataclasses.replace(self.header, image=name)
+        try:
+            if self.is_replaceable:
+                self._change_header(renamed)
+        except StorageError as error:
+            logger.warning("The name of the image in %s could not be changed: %s", self.path, error)
+        self.header = renamed
+
+    def _change_header(self, header: Header) -> None:
+        """Write the file again with another header, unless it is the same.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        if header == self.header:
             return
+        if not self.is_replaceable:
+            raise StorageError(
+                f"The journal '{self.path}' has several names (hard links) and an older format, so the last step was "
+                "not applied; copy the file to a name of its own."
+            )
         self._file.stream.seek(0)
         content = self._file.stream.readall()  # type: ignore[attr-defined]  # it is not buffered
         _, start, _ = next(split(content))
-        try:
-            self.rewrite(seal({"seq": 0, **self.header.to_json()}) + content[start:], self._last)
-        except StorageError as error:
-            logger.warning("The name of the image in %s could not be changed: %s", self.path, error)
+        self.rewrite(seal({"seq": 0, **header.to_json()}) + content[start:], self._last)
+        self.header = header
 
     def _find_again(self) -> None:
         """Check that the file still has its name and length; if it was deleted or moved, write it again.

@@ -7,6 +7,7 @@ padding, to the image (`Sam.postprocess_masks`). Both steps are linear and separ
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -142,17 +143,21 @@ def _cells(frame: Frame, points_xy: FloatArray) -> IntArray:
     return np.clip(cells, 0, LOGITS_PX - 1)
 
 
-def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
+def local_mask(frame: Frame, logits: npt.ArrayLike, step: int = 1) -> LocalMask:
     """Convert the logits of one candidate to a mask (logits > 0, as in SAM).
 
     Args:
         frame: The window of the logits.
         logits: (256, 256) low-resolution logits.
+        step: Step of the mask; the frame starts at a multiple of it.
 
     Returns:
         The mask in image coordinates, cropped to its bounding box.
     """
     low = np.asarray(logits, dtype=np.float32)
+    if step > 1:
+        small = local_mask(_at_step(frame, step), low)
+        return LocalMask(frame.top + small.row * step, frame.left + small.col * step, small.bitmap, step)
     along_rows = interpolation_matrix(frame, 0, low.shape[0])
     along_cols = interpolation_matrix(frame, 1, low.shape[1])
     positive = low > 0
@@ -165,6 +170,11 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
         np.greater(values, 0, out=bits[band])
     local = LocalMask.from_dense(bits, frame.top + r0, frame.left + c0)
     return local if local.bitmap.size else LocalMask(frame.top, frame.left, local.bitmap)
+
+
+def _at_step(frame: Frame, step: int) -> Frame:
+    """Return a frame as that of an image of its own, whose pixels are `step` times as wide."""
+    return replace(frame, top=0, left=0, height=-(-frame.height // step), width=-(-frame.width // step))
 
 
 def enlarge_rows(
@@ -232,6 +242,10 @@ def mask_to_logits(mask: BoolArray | LocalMask, frame: Frame, logits_px: int = L
     """
     if isinstance(mask, LocalMask):
         local = mask
+        if mask.step > 1:
+            box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
+            local = LocalMask.from_dense(mask.window(box, mask.step))
+            frame = _at_step(frame, mask.step)
     else:
         window = np.asarray(mask, dtype=np.bool_)[frame.slices]
         if window.shape != frame.hw:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ...annotations import AnnotatedObject, pixel_digest
 from ...arrays import UInt8Array
+from ...errors import DatasetError
 from ...formats import ReadOptions
 from ...formats.dataset.manifest import DatasetImage
+from ...images.slides import Slide
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
@@ -23,18 +25,18 @@ class SessionFiles:
     """Imports and exports the objects of a session in the formats of `formats`.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or a slide.
         name: Name of the image, also used for exported files.
         editor: The editor of the session.
         digest: `annotations.pixel_digest` of the image; computed when it is needed if empty.
     """
 
-    def __init__(self, image: UInt8Array, name: str, editor: Editor, digest: str = "") -> None:
+    def __init__(self, image: UInt8Array | Slide, name: str, editor: Editor, digest: str = "") -> None:
         self._image = image
         self._digest = digest
         self.name = name
         self._editor = editor
-        self.mpp: float | None = None
+        self.mpp: float | None = image.mpp if isinstance(image, Slide) else None
         """Micrometres per pixel, for training samples; None if unknown."""
         self.orientation = 1
         """`LoadedImage.orientation`, with which label maps of the stored image are turned."""
@@ -110,7 +112,8 @@ class SessionFiles:
         notes: list[str] | None = None,
     ) -> Job[list[Path]]:
         """Make a job that exports the current objects; see `export`."""
-        image = ExportedImage(self.name, self.file_name, self._image, self.digest, self.mpp)
+        pixels = None if isinstance(self._image, Slide) else self._image
+        image = ExportedImage(self.name, self.file_name, pixels, self.digest, self.mpp)
         return export_job(Path(folder), image, self._editor.document, tuple(formats), notes)
 
     def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
@@ -134,4 +137,9 @@ class SessionFiles:
         """
         document = self._editor.document
         mpp = mpp or self.mpp
+        if isinstance(self._image, Slide):
+            raise DatasetError(
+                f"'{self.name}' is a slide of {document.hw[1]} x {document.hw[0]} px (width x height), and a training "
+                "sample is an image in memory; save a region of it as an image."
+            )
         return save_job(Path(folder), self._image, self.name, document, group, mpp, self.digest)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...annotations import Add, AnnotatedObject, Document, Erase, Flag, Operation, Verify, bounds, clip
-from ...annotations.masks.steps import at_step, elements_with, step_for, window_of
+from ...annotations.masks.steps import at_step, elements_with, step_for
 from ...arrays import LocalMask
 from ...errors import PromptError
 
@@ -83,7 +83,7 @@ def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
     for other in others:
         r0, c0, r1, c1 = bounds(other)
         if other.step != mask.step:
-            bitmap &= ~window_of(other, box, mask.step)
+            bitmap &= ~other.window(box, mask.step)
             continue
         top, left = max(mask.row, other.row), max(mask.col, other.col)
         bottom, right = min(box[2], r1), min(box[3], c1)

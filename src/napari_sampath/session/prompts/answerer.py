@@ -111,14 +111,17 @@ def decode(request: PromptRequest) -> Answer:
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
     frame = features.frame
+    step = request.tiles.step_of(request.frame)
     if state.more_boxes:
         logits, scores = model.decode_boxes(features, state.boxes)
         members = tuple(
-            Candidate(frame, box_logits, float(score), prompted_cells(frame, Prompts.make(box=box)))
+            Candidate(
+                frame, box_logits, float(score), prompted_cells(frame, Prompts.make(box=box)), step=step
+            )
             for box_logits, score, box in zip(logits, scores, state.boxes, strict=True)
         )
         candidates: tuple[Candidate, ...] = (
-            Candidate(frame, logits.max(axis=0), float(scores.min()), members=members),
+            Candidate(frame, logits.max(axis=0), float(scores.min()), members=members, step=step),
         )
     else:
         mask_logits = None if state.mask is None else model.mask_to_logits(state.mask, frame)
@@ -127,7 +130,7 @@ def decode(request: PromptRequest) -> Answer:
         # Connected components are selected by the user's prompt alone, not by the logits fed back to the model.
         cells = prompted_cells(frame, replace(prompts, mask_logits=mask_logits))
         candidates = tuple(
-            Candidate(frame, mask, float(score), cells, _corrected(mask, state, frame))
+            Candidate(frame, mask, float(score), cells, _corrected(mask, state, frame), step=step)
             for mask, score in zip(logits, scores, strict=True)
         )
     _ = candidates[0].mask  # Cached here, so that the GUI thread does not compute it.

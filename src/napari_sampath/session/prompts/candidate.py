@@ -27,6 +27,8 @@ class Candidate:
     """(256, 256) logits after applying the corrective points, used for the mask; None without corrections."""
     members: tuple[Candidate, ...] = ()
     """One candidate per box of a prompt with several boxes; `logits` is then their maximum, `score` the lowest."""
+    step: int = 1
+    """Step of the mask; on slides, that at which the tile was read."""
 
     @cached_property
     def mask(self) -> LocalMask:
@@ -36,10 +38,10 @@ class Candidate:
             return joined(masks) if masks else self.members[0].mask
         logits = self.logits if self.corrected_logits is None else self.corrected_logits
         if self.prompted_cells is not None:
-            mask = local_mask(self.frame, keep_prompted(logits, self.prompted_cells))
+            mask = local_mask(self.frame, keep_prompted(logits, self.prompted_cells), self.step)
             if mask.bitmap.size:  # A single, barely positive logit may not cover any image pixel.
                 return mask
-        return local_mask(self.frame, logits)
+        return local_mask(self.frame, logits, self.step)
 
     @property
     def box(self) -> Box | None:

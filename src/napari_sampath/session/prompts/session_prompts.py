@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
-from ...annotations import Box, PromptStep, bounds
+from ...annotations import Box, PromptStep, bounds, clip
 from ...annotations.storage.history import Entry
 from ...arrays import LocalMask, Prompts, UInt8Array
 from ...errors import PromptError
 from ...geometry import check_inside
+from ...images.slides import Slide
 from ...jobs import Job
 from ..editor import Editor
 from .answerer import Answer, Answerer, PromptRequest
@@ -35,7 +36,7 @@ class SessionPrompts:
     are stale.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or a slide.
         editor: The document and its undo history, in which each change of the prompt is a step.
     """
 
@@ -43,10 +44,10 @@ class SessionPrompts:
     candidate_changed = Signal(object, object)
     """Bounding boxes (r0, c0, r1, c1) of the previous and the new candidate; None without a candidate."""
 
-    def __init__(self, image: UInt8Array, editor: Editor) -> None:
+    def __init__(self, image: UInt8Array | Slide, editor: Editor) -> None:
         self._image = image
         self._editor = editor
-        self._view = View((image.shape[0], image.shape[1]))
+        self._view = View((image.shape[0], image.shape[1]), isinstance(image, Slide))
         self._generation = 0
         self._chosen = 0
         """Index of the selected candidate; before the answer, of the candidate to select then."""
@@ -175,6 +176,9 @@ class SessionPrompts:
             PromptError: If the mask is empty or does not lie in the image, or the prompt has several boxes.
         """
         self._refuse_several_boxes()
+        if mask.step > 1:
+            # Leave out elements that reach beyond the image.
+            mask = clip(mask, (self._view.hw[0] - mask.step + 1, self._view.hw[1] - mask.step + 1))
         if not mask.bitmap.any():
             raise PromptError("The mask prompt is empty; paint a mask or click an object.")
         r0, c0, r1, c1 = bounds(mask)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from ...arrays import Features, UInt8Array
 from ...geometry import Frame
+from ...images.slides import Slide
 from ...jobs import Job, Progress
-from ...tiling import nearest_first, prompt_tiles
+from ...tiling import nearest_first, prompt_tiles, slide_tiles_for, step_of
 
 if TYPE_CHECKING:
     from ...predict import Model
@@ -29,11 +30,11 @@ class TileFeatures:
 
     Args:
         model: Model that encodes the tiles.
-        image: (H, W, 3) uint8; must not change.
+        image: (H, W, 3) uint8, or a slide; must not change.
         max_tiles: Maximum number of tiles in memory; the least recently used are dropped first.
     """
 
-    def __init__(self, model: Model, image: UInt8Array, max_tiles: int = MAX_TILES) -> None:
+    def __init__(self, model: Model, image: UInt8Array | Slide, max_tiles: int = MAX_TILES) -> None:
         self.model = model
         self._image = image
         self._max_tiles = max_tiles
@@ -72,6 +73,10 @@ class TileFeatures:
                     self._busy.pop(oldest, None)
             return features
 
+    def step_of(self, frame: Frame) -> int:
+        """Return the step of the masks on a tile: 1 for images, and for slides that at which the tile is read."""
+        return step_of(frame) if isinstance(self._image, Slide) else 1
+
     @property
     def quick(self) -> bool:
         """False if encoding a tile has ever taken longer than `QUICK_S`."""
@@ -102,4 +107,7 @@ class TileFeatures:
         """
         height, width = self._image.shape[:2]
         centre = centre_rc or (height / 2, width / 2)
+        if isinstance(self._image, Slide):
+            row, col = (min(int(at), side) for at, side in zip(centre, (height, width), strict=True))
+            return self.encode_job(slide_tiles_for((height, width), (row, col, row, col)))
         return self.encode_job(nearest_first(prompt_tiles((height, width)), centre)[:ahead])

@@ -7,7 +7,16 @@ import numpy.typing as npt
 from ...annotations import Box
 from ...geometry import Frame
 from ...jobs import Job
-from ...tiling import high_resolution_px, nearest_first, tile_for, tiles_for
+from ...tiling import (
+    TILE_PX,
+    high_resolution_px,
+    nearest_first,
+    slide_tile_for,
+    slide_tile_px,
+    slide_tiles_for,
+    tile_for,
+    tiles_for,
+)
 from .tile_cache import MAX_TILES, TileFeatures
 
 
@@ -17,12 +26,17 @@ class View:
     A high-resolution tile has half the side length, so the encoder sees small objects, such as nuclei, at twice the
     scale.
 
+    On a slide, the tile has at least half of the side of the view, so that a click means what is seen: a gland when
+    zoomed out, a nucleus when zoomed in.
+
     Args:
         hw: Size (H, W) of the image.
+        is_slide: Whether the tiles are those of a slide, see `tiling.slide_tile_for`.
     """
 
-    def __init__(self, hw: tuple[int, int]) -> None:
+    def __init__(self, hw: tuple[int, int], is_slide: bool = False) -> None:
         self.hw = hw
+        self.is_slide = is_slide
         self.tiles: TileFeatures | None = None
         """Tile features of the current model; None without a model."""
         self.box: Box | None = None
@@ -38,10 +52,20 @@ class View:
             PromptError: If a position lies outside the image.
         """
         if self.tiles is not None and self.box is not None and self._zoomed_in(self.box):
-            frame = tile_for(self.hw, positions_xy, high_resolution=True)
+            frame = self._choose(positions_xy, high_resolution=True)
             if self.tiles.holds(frame):
                 return frame
-        return tile_for(self.hw, positions_xy)
+        return self._choose(positions_xy)
+
+    def _choose(self, positions_xy: npt.ArrayLike, high_resolution: bool = False) -> Frame:
+        if not self.is_slide:
+            return tile_for(self.hw, positions_xy, high_resolution)
+        return slide_tile_for(self.hw, positions_xy, self._slide_px(self.box, high_resolution))
+
+    def _slide_px(self, box: Box | None, high_resolution: bool) -> int:
+        """Return the side of the smallest tile of a slide for prompts in a view."""
+        side = 0 if box is None else max(box[2] - box[0], box[3] - box[1])
+        return TILE_PX // 2 if high_resolution else slide_tile_px(side)
 
     def job(self, box: Box, ahead: int) -> Job[int] | None:
         """Make a job that encodes the tiles for clicks in a box; None if all of them are encoded.
@@ -76,5 +100,8 @@ class View:
     def _tiles_of(self, box: Box, high_resolution: bool = False) -> list[Frame]:
         """Return the tiles for clicks in a box, central tiles first."""
         r0, c0, r1, c1 = box
+        if self.is_slide:
+            tiles = slide_tiles_for(self.hw, box, self._slide_px(box, high_resolution))
+            return nearest_first(tiles, ((r0 + r1) / 2, (c0 + c1) / 2))
         tiles = tiles_for(self.hw, (c0, r0), (c1, r1), high_resolution)
         return nearest_first(tiles, ((r0 + r1) / 2, (c0 + c1) / 2))
