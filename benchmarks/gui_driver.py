@@ -131,10 +131,7 @@ class GuiDriver:
 
     def screenshot(self, path: Path) -> None:
         """Save a screenshot of the whole window."""
-        for _ in range(3):
-            QApplication.processEvents()
-            time.sleep(0.05)
-        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        save_screenshot(self.viewer, path)
 
     def _move(self, position: QPoint, button: Any, modifiers: Any) -> None:
         event = QMouseEvent(
@@ -149,6 +146,14 @@ class GuiDriver:
         QApplication.processEvents()
         # napari handles at most one mouse move per 5 ms.
         time.sleep(0.006)
+
+
+def save_screenshot(viewer: Viewer, path: Path) -> None:
+    """Save a screenshot of the whole window of a viewer."""
+    for _ in range(3):
+        QApplication.processEvents()
+        time.sleep(0.05)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:

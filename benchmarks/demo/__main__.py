@@ -6,19 +6,26 @@ import argparse
 import logging
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_sampath.errors import SampathError
 from napari_sampath.widgets.demo import add_docks
 
 from .sample import Sample, open_sample
+from .walk import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from napari_sampath.widgets.viewer.viewer_state import ViewerState
+
+    from .walk import Step, Walk
 
 
 WINDOW_PX = (1280, 800)
+WALKS = ("project", "image")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="sampath-tiny", help="promptable model")
     parser.add_argument("--weights", type=Path, help="your own weights file for the model")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="theme of napari")
+    parser.add_argument("--only", choices=WALKS, help="one of the two walks")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -42,18 +51,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _walk(sample: Sample, args: argparse.Namespace) -> int:
-    import napari
-
-    from napari_sampath.widgets.viewer.jobs import model_job
-    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, ViewerState
-
+    from .project_steps import ProjectWorkflow
     from .report import write_report
     from .steps import MainWorkflow
 
     output: Path = args.output
     output.mkdir(parents=True, exist_ok=True)
+    steps: list[Step] = []
+    facts = Facts()
+
+    def follow(walk: Walk) -> None:
+        walk.facts = facts
+        walk.run()
+        steps.extend(walk.steps)
+
+    if args.only in (None, "project"):
+        with _window(args) as (viewer, state):
+            follow(ProjectWorkflow(viewer, state, output, "project-"))
+    if args.only in (None, "image"):
+        with _window(args) as (viewer, state):
+            follow(MainWorkflow(viewer, state, add_docks(viewer, state), sample, output))
+    files = write_report(output, sample, steps, facts)
+    failed = [step.title for step in steps if step.error]
+    sys.stdout.write(f"{len(steps) - len(failed)} of {len(steps)} steps done; see {files[0]}.\n")
+    return 1 if failed else 0
+
+
+@contextmanager
+def _window(args: argparse.Namespace) -> Iterator[tuple[Any, ViewerState]]:
+    """Open a viewer, with its state."""
+    import napari
+
+    from napari_sampath.widgets.viewer.jobs import model_job
+    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, ViewerState
+
     viewer = napari.Viewer(title="napari-sampath demo", show=True)
     try:
+        viewer.theme = args.theme
         viewer.window._qt_window.showNormal()  # the saved state may be maximized
         viewer.window.resize(*WINDOW_PX)
         with tempfile.TemporaryDirectory() as folder:
@@ -64,14 +98,9 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
                 sessions_dir=Path(folder),
             )
             state.choose_model(ModelChoice(args.model, weights=args.weights))
-            walk = MainWorkflow(viewer, state, add_docks(viewer, state), sample, output)
-            walk.run()
-            files = write_report(output, sample, walk.steps, walk.facts)
+            yield viewer, state
     finally:
         viewer.close()
-    failed = [step.title for step in walk.steps if step.error]
-    sys.stdout.write(f"{len(walk.steps) - len(failed)} of {len(walk.steps)} steps done; see {files[0]}.\n")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

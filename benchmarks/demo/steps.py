@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -23,8 +23,17 @@ from .walk import TIMEOUT_S, StepError, Walk, iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from napari.viewer import Viewer
 
     from napari_sampath.arrays import BoolArray
+    from napari_sampath.widgets.annotate.dock import AnnotateDock
+    from napari_sampath.widgets.export.dock import ExportDock
+    from napari_sampath.widgets.segment.dock import SegmentDock
+    from napari_sampath.widgets.viewer.viewer_state import ViewerState
+
+    from .sample import Sample, Target
 
 CLASS_NAME = "gland"
 """Class name of the shipped head, so that its result and the clicks have the same class."""
@@ -33,7 +42,32 @@ CLICKS = 10
 
 
 class MainWorkflow(Walk):
-    """Workflow of a pathologist, from opening an image to exported labels."""
+    """Workflow of a pathologist, from opening an image to exported labels.
+
+    Args:
+        viewer: The viewer.
+        state: State of the viewer.
+        docks: The Annotate, Auto-segment and Export docks.
+        sample: Image and objects to prompt.
+        output: Folder for screenshots and exported files.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        state: ViewerState,
+        docks: tuple[AnnotateDock, SegmentDock, ExportDock],
+        sample: Sample,
+        output: Path,
+    ) -> None:
+        super().__init__(viewer, state, output)
+        self.annotate, self.segment, self.export = docks
+        self.sample = sample
+
+    def message_of(self, title: str) -> str:
+        """Return the message of a dock."""
+        docks = {"Annotate": self.annotate, "Auto-segment": self.segment, "Export": self.export}
+        return docks[title].status.message.text()
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
         """List the steps."""
@@ -215,6 +249,29 @@ class MainWorkflow(Walk):
         wait_until(lambda: not any(runner.busy for runner in runners), TIMEOUT_S, "the import")
         self._check(np.array_equal(before, self._class_layer()), "the imported labels differ")
         return f"{len(files)} files; after the import the class layer is equal in every pixel."
+
+    def _prompt(self, act: Callable[[], object]) -> float:
+        """Give a prompt, wait until its mask is painted, and return the seconds that took."""
+        begin = time.perf_counter()
+        act()
+        wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the mask")
+        self._check(self.annotator.session.prompts.candidate is not None, self.annotate.status.message.text())
+        return time.perf_counter() - begin
+
+    def _score(self, prompt: str, target: Target) -> str:
+        candidate = self.annotator.session.prompts.candidate
+        predicted = None if candidate is None else candidate.score
+        true_iou = None if target.truth is None else iou(self._shown(), target.truth)
+        self.facts.scores.append((prompt, predicted, true_iou))
+        text = f"Predicted IoU {predicted:.2f}" if predicted is not None else "No score"
+        return text if true_iou is None else f"{text}, IoU with the true mask {true_iou:.2f}"
+
+    def _shown(self) -> BoolArray:
+        shown: BoolArray = np.asarray(self.annotator.layers.candidate.data) == 1
+        return shown
+
+    def _class_layer(self) -> Any:
+        return self.annotator.layers.classes.data
 
 
 def worst_error(shown: BoolArray, truth: BoolArray) -> tuple[tuple[float, float], bool]:

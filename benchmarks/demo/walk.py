@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from napari_sampath.errors import SampathError
 
-from ..gui_driver import GuiDriver, wait_until
+from ..gui_driver import GuiDriver, save_screenshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,13 +16,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_sampath.arrays import BoolArray
-    from napari_sampath.widgets.annotate.dock import AnnotateDock
-    from napari_sampath.widgets.export.dock import ExportDock
-    from napari_sampath.widgets.segment.dock import SegmentDock
     from napari_sampath.widgets.viewer.annotator import Annotator
     from napari_sampath.widgets.viewer.viewer_state import ViewerState
-
-    from .sample import Sample, Target
 
 TIMEOUT_S = 300
 
@@ -60,24 +52,15 @@ class Walk:
     Args:
         viewer: The viewer.
         state: State of the viewer.
-        docks: The Annotate, Auto-segment and Export docks.
-        sample: Image and objects to prompt.
         output: Folder for screenshots and exported files.
+        prefix: First letters of the names of the screenshots.
     """
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        state: ViewerState,
-        docks: tuple[AnnotateDock, SegmentDock, ExportDock],
-        sample: Sample,
-        output: Path,
-    ) -> None:
+    def __init__(self, viewer: Viewer, state: ViewerState, output: Path, prefix: str = "") -> None:
         self.viewer = viewer
         self.state = state
-        self.annotate, self.segment, self.export = docks
-        self.sample = sample
         self.output = output
+        self.prefix = prefix
         self.steps: list[Step] = []
         self.facts = Facts()
         self._driver: GuiDriver | None = None
@@ -91,8 +74,9 @@ class Walk:
                 step.text = action()
             except (SampathError, TimeoutError) as error:
                 step.error = str(error)
-            step.screenshot = f"{number:02d}-{title.lower().replace(' ', '-').replace(',', '')}.png"
-            self.driver.screenshot(self.output / step.screenshot)
+            name = title.lower().replace(" ", "-").replace(",", "")
+            step.screenshot = f"{self.prefix}{number:02d}-{name}.png"
+            save_screenshot(self.viewer, self.output / step.screenshot)
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
         """Return the title of each step, and a function that runs it and returns its text for the report."""
@@ -109,31 +93,12 @@ class Walk:
     def annotator(self) -> Annotator:
         """Annotator of the image."""
         if self.state.annotator is None:
-            raise StepError(f"The image could not be opened: {self.annotate.status.message.text()}")
+            raise StepError(f"The image could not be opened: {self.message_of('Annotate')}")
         return self.state.annotator
 
-    def _prompt(self, act: Callable[[], object]) -> float:
-        """Give a prompt, wait until its mask is painted, and return the seconds that took."""
-        begin = time.perf_counter()
-        act()
-        wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the mask")
-        self._check(self.annotator.session.prompts.candidate is not None, self.annotate.status.message.text())
-        return time.perf_counter() - begin
-
-    def _score(self, prompt: str, target: Target) -> str:
-        candidate = self.annotator.session.prompts.candidate
-        predicted = None if candidate is None else candidate.score
-        true_iou = None if target.truth is None else iou(self._shown(), target.truth)
-        self.facts.scores.append((prompt, predicted, true_iou))
-        text = f"Predicted IoU {predicted:.2f}" if predicted is not None else "No score"
-        return text if true_iou is None else f"{text}, IoU with the true mask {true_iou:.2f}"
-
-    def _shown(self) -> BoolArray:
-        shown: BoolArray = np.asarray(self.annotator.layers.candidate.data) == 1
-        return shown
-
-    def _class_layer(self) -> Any:
-        return self.annotator.layers.classes.data
+    def message_of(self, title: str) -> str:
+        """Return the message of a dock."""
+        raise NotImplementedError
 
     def _check(self, condition: bool, error: str) -> None:
         if not condition:

@@ -7,6 +7,7 @@ with the field names of `Config`), and these over the defaults.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from .errors import ConfigError
-from .files import read_json, remove_leftovers
+from .files import read_json, remove_leftovers, write_atomically
 from .files.moving import move_earlier
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _VARIABLES = {
     "device": "SAMPATH_DEVICE",
     "cache_limit_bytes": "SAMPATH_CACHE_LIMIT_BYTES",
     "precision": "SAMPATH_PRECISION",
+    "reader": "SAMPATH_READER",
 }
 """Field of `Config` -> environment variable."""
 
@@ -57,6 +59,10 @@ class Config:
     """Size limit of the feature cache on disk. Environment: SAMPATH_CACHE_LIMIT_BYTES."""
     precision: str = "auto"
     """Floating-point type of encoders, "auto" or one of `PRECISIONS`. Environment: SAMPATH_PRECISION."""
+
+    reader: str = ""
+    """Name of the person who annotates, recorded with each object; empty records none. Environment:
+    SAMPATH_READER."""
 
     @property
     def weights_dir(self) -> Path:
@@ -124,6 +130,7 @@ def load_config(**flags: object) -> Config:
         "device": "auto",
         "cache_limit_bytes": 20 * 2**30,
         "precision": "auto",
+        "reader": "",
     }
     environment = {key: os.environ.get(variable) for key, variable in _VARIABLES.items()}
     values: dict[str, object] = {}
@@ -139,7 +146,7 @@ def load_config(**flags: object) -> Config:
         raise ConfigError(f"cache_limit_bytes is '{value}'; give a whole number of bytes.") from None
     cache_dir, data_dir = (_folder(key, values[key]) for key in ("cache_dir", "data_dir"))
     precision = _check_precision(str(values["precision"]))
-    return Config(cache_dir, data_dir, str(values["device"]), limit, precision)
+    return Config(cache_dir, data_dir, str(values["device"]), limit, precision, str(values["reader"]))
 
 
 def sessions_folder() -> Path:
@@ -171,6 +178,17 @@ def read_settings(name: str) -> dict[str, object]:
         logger.warning("The settings file %s is ignored: it is not a JSON object.", path)
         return {}
     return content
+
+
+def write_setting(key: str, value: object) -> None:
+    """Change one setting of the user's `config.json`; the others are kept.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    path = settings_file(_FILE)
+    content = json.dumps({**read_settings(_FILE), key: value}, indent=2) + "\n"
+    write_atomically(path, lambda stream: stream.write(content.encode()))
 
 
 def _read_config() -> dict[str, object]:

@@ -20,6 +20,7 @@ from ..annotations import (
     SetClasses,
 )
 from ..arrays import ClassInfo
+from ..config import load_config
 from .journals import other_journals
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Editor:
 
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo], journal: Journal | None) -> None:
         self._edits = Edits(Document(hw, classes), journal)
+        self.document.reader = load_config().reader
         self.notes = () if journal is None else (*journal.notes, *other_journals(journal.path))
         """Sentences for the user about the journal."""
         self._active = 0

@@ -16,6 +16,7 @@ from ..annotations import (
     Document,
     Header,
     Journal,
+    Operation,
     PromptStep,
     SetClasses,
     clip,
@@ -180,6 +181,10 @@ class Session:
     @active_class.setter
     def active_class(self, class_id: int) -> None:
         self._editor.active_class = class_id
+
+    def do(self, operation: Operation) -> None:
+        """Perform and save an operation as one undo step; raises as `annotations.perform`, and then changes nothing."""
+        self._editor.do(operation)
 
     def begin_with(self, classes: Iterable[ClassInfo]) -> None:
         """Set the initial classes; do nothing if there are objects or the class list was edited.

@@ -1,4 +1,4 @@
-"""Random actions on two images with a model that is late: objects, layers and journals agree at the end.
+"""Random actions on two images, projects and docks with a model that is late: objects, layers, journals agree.
 
 `SAMPATH_MONKEY_STEPS=2000` makes a long run.
 """
@@ -16,7 +16,8 @@ from benchmarks.gui_driver import GuiDriver, wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_sampath.session import Session, journal_path
+from napari_sampath.session import Project, Session, journal_path
+from napari_sampath.widgets.panel.panel import TABS, SamPathPanel
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "200"))
+STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "120"))
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 NONE = Qt.KeyboardModifier.NoModifier
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -66,10 +67,12 @@ class Monkey:
         window: A viewer with the Annotate dock.
         images: The image layers.
         chance: Source of random numbers.
+        folder: Folder for projects.
     """
 
-    def __init__(self, window: Any, images: list[Any], chance: random.Random) -> None:
-        self._window, self._images, self._chance = window, images, chance
+    def __init__(self, window: Any, images: list[Any], chance: random.Random, folder: Path) -> None:
+        self._window, self._images, self._chance, self._folder = window, images, chance, folder
+        self._panel: SamPathPanel | None = None
         self._actions = [name for name in vars(Monkey) if not name.startswith("_") and name != "act"]
         self._often = ["click", "click", "click", "key", "key", "key", "key", "drag"]
 
@@ -120,6 +123,51 @@ class Monkey:
         event = self._window.model.go_on
         event.clear() if event.is_set() else event.set()
 
+    def open_or_close_the_panel(self) -> None:
+        if self._panel is None:
+            self._panel = SamPathPanel(self._window.viewer, self._window.state)
+            self._window.viewer.window.add_dock_widget(self._panel, name="SamPath", area="right")
+        else:
+            self._window.viewer.window.remove_dock_widget(self._panel)
+            self._panel = None
+        self._driver.settle()
+
+    def tab(self) -> None:
+        if self._panel is not None:
+            self._panel.show_tab(self._chance.choice(list(TABS)))
+            self._driver.settle()
+
+    def open_or_close_a_project(self) -> None:
+        training = self._window.state.training
+        if training.project is None:
+            training.choose(self._folder / self._chance.choice(["first", "second"]))
+        else:
+            training.close_project()
+
+    def change_the_project(self) -> None:
+        membership = self._window.state.training.membership
+        change = self._chance.choice(
+            [
+                membership.put_in,
+                membership.take_out,
+                lambda: membership.set_training(self._chance.random() < 0.5),
+                lambda: membership.restrict(self._chance.choice([None, (10, 10, 90, 90)])),
+                lambda: membership.rename(f"case {self._chance.randrange(9)}"),
+            ]
+        )
+        change()
+
+    def change_classes(self) -> None:
+        session = self._window.state.session
+        if session is None:
+            return
+        classes = list(session.classes)
+        if len(classes) < 4 and self._chance.random() < 0.5:
+            self._window.dock.classes.add_requested.emit()
+        else:
+            chosen = self._chance.choice(classes)
+            self._window.dock.classes.rename_requested.emit(chosen.id, f"class {self._chance.randrange(99)}")
+
     def wait(self) -> None:
         self._window.model.go_on.set()
         self._window.answered()
@@ -143,7 +191,7 @@ def test_objects_layers_and_journals_agree_after_random_actions(
     second = window.viewer.add_image(np.ascontiguousarray(tissue[::-1, ::-1] - 3), name="second")
     wait_until(lambda: state.image is second and state.ready, 60, "the second image")
     images, journals = [window.image, second], {}
-    monkey = Monkey(window, images, random.Random(seed))
+    monkey = Monkey(window, images, random.Random(seed), tmp_path)
     actions = [monkey.act() for _ in range(STEPS)]
     window.model.go_on.set()
     counts = []
@@ -180,6 +228,15 @@ def test_objects_layers_and_journals_agree_after_random_actions(
         counts.append(len(document.objects))
         own = [layer for layer in window.viewer.layers if layer.metadata.get("napari-sampath") == image.name]
         assert set(layers.all()) <= set(own)
+    training = state.training
+    wait_until(
+        lambda: not (training.runner.busy or training.membership.runner.busy or training._timer.isActive()),
+        60,
+        "the project to be saved",
+    )
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        if Project.exists(folder):  # It can be read, and its images are those that were put in.
+            assert len(Project(folder).images) <= len(images)
     assert sum(counts) > 0, "a run without objects would test nothing"
     shown = [layer for layer in window.viewer.layers if not layer.metadata.get("napari-sampath-helper")]
     assert len(shown) <= 4, [layer.name for layer in shown]

@@ -19,6 +19,9 @@ FlagName: TypeAlias = Literal["reviewed", "unsure"]
 
 FLAGS: tuple[FlagName, ...] = get_args(FlagName)
 
+OPTIONAL = ("modified", "made_by", "changed_by")
+"""Fields that are stored only if they are set."""
+
 MAX_ID = 2**26
 """Highest object number that is read; tables from number to class have that length."""
 
@@ -59,6 +62,10 @@ class AnnotatedObject:
     """Current number of pixels; updated by the document."""
     modified: str | None = None
     """Time in UTC, ISO 8601, at which refining or merging last replaced the record; None if never."""
+    made_by: str | None = None
+    """Name of the reader who created the object; None if the reader gave no name."""
+    changed_by: str | None = None
+    """Name of the reader who last changed its pixels, class or marks; None if there is none."""
 
     @property
     def trust(self) -> int:
@@ -79,7 +86,7 @@ def to_json(obj: AnnotatedObject) -> dict[str, Any]:
         "prompts": dict(obj.prompts),
         "created": obj.created,
         **{flag: True for flag in FLAGS if getattr(obj, flag)},
-        **({} if obj.modified is None else {"modified": obj.modified}),
+        **{key: value for key in OPTIONAL if (value := getattr(obj, key)) is not None},
     }
 
 
@@ -102,6 +109,8 @@ def from_json(fields: Mapping[str, Any]) -> AnnotatedObject:
         stored.reviewed,
         stored.unsure,
         modified=stored.modified,
+        made_by=stored.made_by,
+        changed_by=stored.changed_by,
     )
 
 
@@ -118,6 +127,8 @@ class _Stored:
     reviewed: bool = False
     unsure: bool = False
     modified: str | None = None
+    made_by: str | None = None
+    changed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Document:
         """Object id -> record."""
         self.next_id = 1
         """Id of the next new object."""
+        self.reader = ""
+        """Name of the person who changes the document, recorded with the objects; "" for none."""
 
     def pixels(self, object_id: int) -> LocalMask:
         """Return the current mask of an object, with a step above 1 if its bitmap would exceed 16 MiB.
@@ -169,6 +171,7 @@ class Document:
         copy.class_map.table, copy.trust_map.table = self.class_map.table.copy(), self.trust_map.table.copy()
         copy.objects = dict(self.objects)
         copy.next_id = self.next_id
+        copy.reader = self.reader
         return copy
 
     def become(self, fork: Document) -> None:

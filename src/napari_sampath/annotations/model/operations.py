@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
 from ...files import convert
@@ -12,6 +12,9 @@ from ...formats.run_lengths import mask_from_json, mask_to_json
 from ...jobs import releasing_gil
 from .annotated_object import AnnotatedObject, FlagName, from_json, to_json
 from .classes import checked
+
+if TYPE_CHECKING:
+    from .document import Document
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +135,11 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
             return {"op": "vouch", "pixels": mask_to_json(mask), "value": value}
         case Batch(operations=operations, name=name):
             return {"op": "batch", "name": name, "steps": [operation_to_json(step) for step in operations]}
+
+
+def signature(document: Document) -> dict[str, str]:
+    """Return the member "by" of a stored operation, which names the reader; empty if the reader has no name."""
+    return {"by": document.reader} if document.reader else {}
 
 
 def operation_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Operation:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 from .document import Document
-from .operations import Operation, label, operation_to_json
+from .operations import Operation, label, operation_to_json, signature
 from .patch import Patch
 from .recorder import Recorder
 
@@ -36,5 +36,7 @@ def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
     """
     recorder = Recorder(fork, by_tiles=True)
     recorder.do(operation)
-    record = json.dumps(operation_to_json(operation), allow_nan=False, separators=(",", ":"))
+    record = json.dumps(
+        {**operation_to_json(operation), **signature(fork)}, allow_nan=False, separators=(",", ":")
+    )
     return Prepared(fork, recorder.patch(), record, label(operation), follows)

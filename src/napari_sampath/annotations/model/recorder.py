@@ -94,12 +94,13 @@ class Recorder:
             case Reclassify(ids=ids, class_id=class_id):
                 self.document.classes.by_id(class_id)
                 for object_id in ids:
-                    self._set(object_id, replace(self.document.record(object_id), class_id=class_id))
+                    record = replace(self.document.record(object_id), class_id=class_id)
+                    self._set(object_id, self._changed(record))
             case Flag(ids=ids, flag=flag, value=value):
                 for object_id in ids:
                     record = self.document.record(object_id)
                     reviewed, unsure = (value if name == flag else getattr(record, name) for name in FLAGS)
-                    self._set(object_id, replace(record, reviewed=reviewed, unsure=unsure))
+                    self._set(object_id, self._changed(replace(record, reviewed=reviewed, unsure=unsure)))
             case Verify(mask=mask, value=value):
                 self._verify(mask, value)
             case SetClasses(classes=classes):
@@ -120,13 +121,15 @@ class Recorder:
                 if obj.id < self.document.next_id:
                     raise ValueError(f"object id {obj.id} has been used before")
                 self.document.classes.by_id(obj.class_id)
-                record = replace(obj, box=box, area_px=0)
+                maker = obj.made_by or self.document.reader or None
+                record = replace(obj, box=box, area_px=0, made_by=maker)
                 self.document.next_id = obj.id + 1
             else:
                 # Old journals repeat outdated records of extended objects; these lack a time `modified`.
                 if obj.modified is not None:
-                    record = replace(obj, class_id=record.class_id, box=record.box, area_px=record.area_px)
-                record = replace(record, box=union(record.box, box) or box)
+                    kept = {name: getattr(record, name) for name in ("class_id", "box", "area_px", "made_by")}
+                    record = replace(obj, **kept)
+                record = self._changed(replace(record, box=union(record.box, box) or box))
             self._write(clipped, record.id, record)
 
     def _box_of(self, mask: LocalMask) -> Box:
@@ -239,6 +242,11 @@ class Recorder:
         if self.classes_before is None:
             self.classes_before = self.document.classes.snapshot
         self.document.classes.restore(classes)
+
+    def _changed(self, record: AnnotatedObject) -> AnnotatedObject:
+        """Return a record with the reader who changes it, if the reader has a name."""
+        reader = self.document.reader
+        return replace(record, changed_by=reader) if reader else record
 
     def _set(self, object_id: int, record: AnnotatedObject | None) -> None:
         self.before.setdefault(object_id, self.document.objects.get(object_id))

@@ -10,7 +10,7 @@ from ...files import convert
 from ...files.json_reader import Range
 from ..model.annotated_object import MAX_ID
 from ..model.document import Document
-from ..model.operations import Operation, label, operation_from_json, operation_to_json
+from ..model.operations import Operation, label, operation_from_json, operation_to_json, signature
 from ..model.patch import Patch
 from ..model.prepared import Prepared
 from ..model.recorder import perform
@@ -59,6 +59,7 @@ class Edits:
             # Compact here, because sessions are opened in a worker thread, where the user does not wait.
             compact(document, self.history, journal)
             journal.records.clear()
+            self.document.reader = ""
             if self.skipped:
                 count = f"{self.skipped} step{'s' * (self.skipped > 1)}"
                 journal.notes.append(
@@ -79,7 +80,7 @@ class Edits:
         if patch.empty:
             return patch
         try:
-            number = self._save(operation_to_json(operation))
+            number = self._save({**operation_to_json(operation), **signature(self.document)})
         except BaseException:
             self.document.revert(patch)
             raise
@@ -166,6 +167,7 @@ class Edits:
                     self.document.next_id = max(self.document.next_id, next_id)
                 case _:
                     operation = operation_from_json(record, self.document.hw)
+                    self.document.reader = convert(record.get("by", ""), str, "by")
                     self.history.push(Step(number, perform(self.document, operation), label(operation)))
         except _UNUSABLE as error:
             # Happens only if a damaged line in the middle of the journal was skipped and later steps depend on it, or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...arrays import ClassInfo, UInt8Array
+    from ...predict import Segmentation
     from ...predict.instances.resolve_outlines import Instance
     from ...predict.instances.settings import InstanceSettings
 
@@ -66,6 +67,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write the probability of the predicted class, 0 to 1, as .tif",
     )
+    parser.add_argument(
+        "--region",
+        type=int,
+        nargs=4,
+        metavar=("TOP", "LEFT", "BOTTOM", "RIGHT"),
+        help="segment only this region, in pixels; the class map has the size of the image and is 0 outside",
+    )
     add_model(parser, default=None)
     add_fields(parser, InstanceSettings, "settings of --objects")
     add_slide_arguments(parser)
@@ -79,6 +87,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
+    if args.region is not None and (args.objects or is_slide_output(args.output)):
+        raise ConfigError(
+            "--region works for class maps only; leave out --objects and write a .png or .tif file."
+        )
     if is_slide_output(args.output):
         run_slide(args, output)
         return
@@ -97,7 +109,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     model = load(args, output)
     if settings is not None:
         check_promptable(model)
-    result = output.run(segment_job(image.pixels, head, model))
+    region = None if args.region is None else tuple(args.region)
+    result = _in_image(output.run(segment_job(image.pixels, head, model, region)), image.pixels.shape[:2])
     values: dict[str, object] = {"labels": str(args.output), "head": head.name, "model": model.name}
     if settings is None:
         labels_writer = raster_writer(result.labels, suffix, _palette(result.classes))
@@ -127,6 +140,18 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
     output.note(note)
     output.result(values, f"{args.output}:{text}")
+
+
+def _in_image(result: Segmentation, hw: tuple[int, ...]) -> Segmentation:
+    """Place the result of a region in maps of the size of the image (H, W), which are 0 outside."""
+    rows, cols = result.labels.shape
+    if (rows, cols) == tuple(hw):
+        return result
+    row, col = result.origin_rc
+    part = np.s_[row : row + rows, col : col + cols]
+    labels, confidence = np.zeros(hw, result.labels.dtype), np.zeros(hw, result.confidence.dtype)
+    labels[part], confidence[part] = result.labels, result.confidence
+    return replace(result, labels=labels, confidence=confidence, probabilities=None, origin_rc=(0, 0))
 
 
 def _settings(args: argparse.Namespace) -> InstanceSettings | None:

@@ -32,6 +32,8 @@ def details_of(obj: AnnotatedObject) -> dict[str, Any]:
         "modified": obj.modified,
         "reviewed": obj.reviewed or None,
         "unsure": obj.unsure or None,
+        "made_by": obj.made_by,
+        "changed_by": obj.changed_by,
     }
     return {key: value for key, value in details.items() if value is not None}
 

@@ -70,13 +70,18 @@ def restore_sample(session: Session, sample: SampleAnnotations | None) -> bool:
 def join_project(session: Session, project: Project) -> str | None:
     """Give a session the class list of its project, after adding the classes that only this image has.
 
+    A project without classes gets all classes of the image.
+
     Returns:
         A sentence about added classes; None if there are none.
 
     Raises:
         SampathError: If the class list would have more than 255 classes, or a file cannot be written.
     """
-    unknown = unknown_classes(session.document, project.classes, project.renamed)
+    if project.classes:
+        unknown = unknown_classes(session.document, project.classes, project.renamed)
+    else:
+        unknown = session.classes.snapshot
     if unknown:
         project.add_classes(unknown)
     session.class_tools.adopt(project.classes, project.renamed)

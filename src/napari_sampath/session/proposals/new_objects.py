@@ -154,6 +154,8 @@ def make_items(
             reviewed=details.get("reviewed") is True,
             unsure=details.get("unsure") is True,
             modified=_time(details.get("modified")),
+            made_by=_text(details.get("made_by")),
+            changed_by=_text(details.get("changed_by")),
         )
         items.append((record, mask))
     return items
@@ -214,6 +216,11 @@ def _number(value: object) -> float | None:
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
     except OverflowError:
         return None
+
+
+def _text(value: object) -> str | None:
+    """Return a name from a file; None if it is missing or no text."""
+    return value if isinstance(value, str) and value else None
 
 
 def _time(value: object) -> str | None:

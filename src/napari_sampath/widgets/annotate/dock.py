@@ -18,7 +18,7 @@ from ..viewer.annotator import Annotator
 from ..viewer.key_settings import KeyChoice
 from ..viewer.mouse import Mode
 from ..viewer.tools.object_tools import Tool
-from ..viewer.viewer_state import ViewerState
+from ..viewer.viewer_state import PREPARING, READY, ViewerState
 from .class_actions import ClassActions
 from .class_list import ClassListWidget
 from .help_overlay import HelpOverlay
@@ -62,7 +62,7 @@ class AnnotateDock(Dock):
             name: button(text, tooltip, partial(self._run, name)) for name, (text, tooltip) in ACTIONS.items()
         }
         self.help_button = button("Keys", "Show all keys over the image", self._show_help)
-        self.status = StatusLine(self.state.runner, WELCOME)
+        self.status = StatusLine(self.state.runner, self._idle)
         self._shown: Annotator | None = None
         self._has_rules = False
         """Whether `rules` shows the rules of a session."""
@@ -75,6 +75,7 @@ class AnnotateDock(Dock):
     def refresh(self) -> None:
         """Show the current state."""
         state, annotator = self.state, self.state.annotator
+        self.status.refresh()
         self.model_form.show_images(state.images(), state.image)
         self.model_form.show_catalogue(state.catalogue, state.choice)
         # Stay enabled while a prompt is decoded, because disabling and enabling a widget repaints the whole window.
@@ -156,6 +157,7 @@ class AnnotateDock(Dock):
         state = self.state
         state.changed.connect(self.refresh)
         state.message.connect(self.status.say)
+        self.status.expire_on(state.image_chosen, state.training.edited)
         self.model_form.image_selected.connect(state.choose_image)
         self.model_form.valueChanged.connect(state.choose_model)
         self.rules.valueChanged.connect(self._on_rules)
@@ -167,6 +169,11 @@ class AnnotateDock(Dock):
         self.classes.editing_finished.connect(lambda: focus_canvas(state.viewer))
         self.tools.tool_selected.connect(self._on_tool)
         self.tools.reach_changed.connect(self._on_reach)
+
+    def _idle(self) -> str:
+        if self.state.image is None:
+            return WELCOME
+        return READY if self.state.ready else PREPARING
 
     def _run(self, name: str) -> None:
         if self.state.annotator is not None:

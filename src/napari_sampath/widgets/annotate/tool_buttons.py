@@ -36,6 +36,7 @@ TOOLS: dict[Tool, tuple[str, str]] = {
         "Unsure",
         "Mark an object as unsure, so that heads are not trained on it, or remove the mark",
     ),
+    Tool.MEASURE: ("Measure", "Measure a distance: drag a line, or click both ends"),
 }
 """Tool -> text and tooltip of its button."""
 
@@ -63,7 +64,8 @@ class ToolButtons(QWidget):
     def show_keys(self, keys: KeyChoice) -> None:
         """Show the shortcut of each tool in its tooltip."""
         for tool, (_, hint) in TOOLS.items():
-            self.buttons[tool].setToolTip(f"{hint} ({keys.shown(tool.value)} with the mouse on the object)")
+            place = "at both ends" if tool is Tool.MEASURE else "with the mouse on the object"
+            self.buttons[tool].setToolTip(f"{hint} ({keys.shown(tool.value)} {place})")
 
     def show_state(self, selected: Tool | None, reach_px: int) -> None:
         """Show the selected tool and the distance in image pixels."""

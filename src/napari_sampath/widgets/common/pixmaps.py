@@ -19,7 +19,10 @@ def swatch(color: tuple[int, int, int], text: str = "") -> QIcon:
     painter.setPen(QColor("white" if dark else "black"))
     painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, text)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    # Otherwise Qt tints the icon of a selected row, so that it shows another colour than the class.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon
 
 
 def hex_color(color: tuple[int, int, int]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QWidget
 
@@ -40,12 +42,19 @@ class StatusLine(QWidget):
 
     Args:
         runner: The runner to show.
-        idle: The message before the first job.
+        idle: The text without a message, or a function that returns it.
     """
 
-    def __init__(self, runner: JobRunner, idle: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self, runner: JobRunner, idle: str | Callable[[], str] = "", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._runner = runner
+        self._idle = idle if callable(idle) else lambda: idle
+        self._resting = True
+        """Whether the idle text is shown."""
+        self._fresh = False
+        """Whether the message is of the current turn of the event loop."""
         self._start_s = 0.0
         self.bar = QProgressBar()
         # A bar without a value stays still: animating it takes half a core where OpenGL is rendered by the CPU.
@@ -55,7 +64,7 @@ class StatusLine(QWidget):
         self.bar.setMaximumHeight(14)
         self.cancel_button = button("Cancel", on_click=self._cancel)
         self.doing = label(wrap=True)
-        self.message = _Message(idle)
+        self.message = _Message(self._idle())
         self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setWordWrap(True)
         self.message.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
@@ -71,9 +80,46 @@ class StatusLine(QWidget):
         runner.finished.connect(lambda: self._show_busy(False))
 
     def say(self, text: str) -> None:
-        """Show a message until the next message."""
-        self.message.setText(text)
-        self.message.fit_height()
+        """Show a message until the next message, or until it is outdated; see `expire_on`."""
+        self._resting, self._fresh = False, True
+        self._show(text)
+        QTimer.singleShot(0, self._age)
+
+    def hear(self, text: str) -> None:
+        """Show a message of another dock, if this one is visible."""
+        if self.isVisible():
+            self.say(text)
+
+    def rest(self) -> None:
+        """Show the idle text instead of the message."""
+        self._resting = True
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Update the idle text, if it is shown."""
+        if self._resting:
+            self._show(self._idle())
+
+    def expire_on(self, *signals: Any) -> None:
+        """Replace the message by the idle text at these signals, unless it was said in the same turn."""
+        for signal in signals:
+            signal.connect(self._expire)
+
+    def _expire(self, *_: object) -> None:
+        if not self._fresh and not self._resting:
+            QTimer.singleShot(0, self._rest_unless_fresh)
+
+    def _rest_unless_fresh(self) -> None:
+        if not self._fresh:
+            self.rest()
+
+    def _age(self) -> None:
+        self._fresh = False
+
+    def _show(self, text: str) -> None:
+        if text != self.message.text():
+            self.message.setText(text)
+            self.message.fit_height()
 
     def _on_started(self, description: str) -> None:
         self._start_s = time.monotonic()

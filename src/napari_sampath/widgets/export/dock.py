@@ -12,10 +12,12 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 from ...annotations import AnnotatedObject
 from ...session import NewObjects
 from ..background.workers import JobRunner
+from ..canvas.shown_image import source_file
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, row
 from ..common.question_panel import QuestionPanel
+from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
 from ..common.texts import plural
@@ -24,6 +26,7 @@ from ..viewer.questions import Questions
 from ..viewer.viewer_state import ViewerState
 from .format_list import FormatList, file_filter
 from .import_options import ImportSettings, question
+from .script import export_script
 
 if TYPE_CHECKING:
     from ...formats import ImportChoiceError, ReadOptions
@@ -59,16 +62,18 @@ class ExportDock(Dock):
         self.question_panel = QuestionPanel()
         self.questions.changed.connect(lambda: self.question_panel.show_question(self.questions))
         self.status = StatusLine(self.runner, "Export writes the committed objects of this image.")
+        self.script_button = script_button(self, self.script, self.status.say)
         self.fill(
             form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
-            self.export_button,
+            row(self.export_button, self.script_button),
             group("Import", self.import_settings, row(self.import_file_button, self.import_folder_button)),
             self.question_panel,
             self.status,
         )
         self.state.changed.connect(self.refresh)
         self.apply_queue.message.connect(self.status.say)
+        self.status.expire_on(self.state.image_chosen, self.state.training.edited)
         self.apply_queue.changed.connect(self.refresh)
         self.cancel_on_close(self.runner, self.apply_queue.runner)
         self.state.start()
@@ -108,6 +113,18 @@ class ExportDock(Dock):
 
         notes: list[str] = []
         self.runner.start(import_job(session, Path(path), chosen), f"reading {name}", add)
+
+    def script(self) -> Script | str:
+        """Return the export of the settings shown as a script, or a sentence why there is none."""
+        from ...session import journal_path
+
+        session, image = self.state.session, self.state.image
+        file = None if image is None else source_file(image)
+        if session is None or file is None:
+            return "The image has no file that a script could read; open an image from a file."
+        journal = journal_path(session.image, self.state.sessions_dir)
+        folder = Path(self.folder.text().strip()).expanduser()
+        return export_script(file, journal, session.name, folder, self.formats.value())
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the files", self.folder.text())

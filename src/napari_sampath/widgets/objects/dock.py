@@ -147,6 +147,7 @@ class ObjectsDock(Dock):
     def _connect(self) -> None:
         self.state.changed.connect(self.refresh)
         self.state.message.connect(self.status.say)
+        self.status.expire_on(self.state.image_chosen, self.state.training.edited)
         self.filters.valueChanged.connect(self._apply_filter)
         self.table.clicked.connect(self._center)
         self.model.flag_requested.connect(self._on_flag)

@@ -28,6 +28,7 @@ class PanelHeader(QWidget):
         membership = state.training.membership
         self.image = elided_label()
         self.saved = label()
+        self.magnification = label()
         self.project = elided_label()
         self.put_in_button = button(
             "Add", "Add the image in use to the project and its training set", membership.put_in
@@ -47,6 +48,7 @@ class PanelHeader(QWidget):
         self.cancel_button = button("Cancel", "Cancel the running work", state.activity.cancel)
         for widget in (self.put_in_button, self.training_button, self.cancel_button):
             widget.setFixedHeight(self.fontMetrics().lineSpacing() + 4)
+            widget.setStyleSheet("padding: 0px 6px;")  # napari's padding would cut the text off.
         idle, busy = QWidget(), QWidget()
         idle.setLayout(row(self.model, stretch=0))
         busy.setLayout(row(self.doing, self.bar, self.cancel_button, stretch=0))
@@ -54,7 +56,7 @@ class PanelHeader(QWidget):
         self.work.addWidget(idle)
         self.work.addWidget(busy)
         layout = column(
-            row(self.image, self.saved, stretch=0),
+            row(self.image, self.magnification, self.saved, stretch=0),
             row(self.project, self.put_in_button, self.training_button, stretch=0),
             self.work,
             parent=self,
@@ -69,8 +71,10 @@ class PanelHeader(QWidget):
         ):
             signal.connect(self.refresh)
         state.activity.changed.connect(self._show_work)
+        state.orientation.changed.connect(self._show_magnification)
         self.refresh()
         self._show_work()
+        self._show_magnification()
 
     def refresh(self) -> None:
         """Show the current state."""
@@ -86,6 +90,12 @@ class PanelHeader(QWidget):
         text = state.activity.failure or f"Model: {_describe_model(state)}"
         self.model.setText(text)
         self.model.setToolTip(plain_tooltip(text))
+
+    def _show_magnification(self) -> None:
+        orientation = self._state.orientation
+        if self.magnification.text() != orientation.text:
+            self.magnification.setText(orientation.text)
+            self.magnification.setToolTip(plain_tooltip(orientation.hint))
 
     def _show_project(self) -> None:
         training = self._state.training

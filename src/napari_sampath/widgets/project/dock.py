@@ -48,7 +48,7 @@ class ProjectDock(FolderDock):
         """Return the controls in their order."""
         self.start = StartPage(self.state)
         self.project = ProjectForm(self.state)
-        self.image = ImageForm(self.state)
+        self.image = ImageForm(self.state, self.start.choose_images)
         folder, *strip = super().controls()
         self.strip = QWidget()
         column(*strip, parent=self.strip)
@@ -61,7 +61,8 @@ class ProjectDock(FolderDock):
         self.start.project_selected.connect(self.open_project)
         self.start.folder_selected.connect(self.controller.open_folder)
         training.message.connect(self.status.say)
-        self.state.message.connect(self.status.say)
+        self.state.message.connect(self.status.hear)
+        self.status.expire_on(self.state.image_chosen, training.edited, training.project_changed)
         self.state.runner.failed.connect(self.status.say)
         for signal in (training.membership.runner.started, training.membership.runner.finished):
             signal.connect(self.refresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QMenu, QWidget
@@ -18,13 +19,19 @@ NO_IMAGE = "No image is open."
 
 
 class ImageForm(QWidget):
-    """Shows whether the image in use is in the project, and adds or removes it."""
+    """Shows whether the image in use is in the project, and adds or removes it.
 
-    def __init__(self, state: ViewerState) -> None:
+    Args:
+        state: The viewer state.
+        on_open: Called to open another image.
+    """
+
+    def __init__(self, state: ViewerState, on_open: Callable[[], object]) -> None:
         super().__init__()
         self._state = state
         membership = state.training.membership
         self.name = elided_label()
+        self.open_button = button("Open image…", "Open an image file; 'Add' adds it to the project", on_open)
         self.text = label(wrap=True)
         self.put_in_button = button(
             "Add", "Add the image in use to the project; its file stays where it is", membership.put_in
@@ -45,7 +52,7 @@ class ImageForm(QWidget):
         self.region_menu.addAction("The whole image", lambda: membership.restrict(None))
         self.region_button.setMenu(self.region_menu)
         column(
-            row(self.name, stretch=0),
+            row(self.name, self.open_button, stretch=0),
             self.text,
             row(
                 self.put_in_button, self.copy_button, self.training, self.region_button, self.take_out_button
@@ -61,6 +68,7 @@ class ImageForm(QWidget):
         self.text.setText(
             _describe(image, state.image is not None, None if project is None else project.name)
         )
+        self.open_button.setVisible(project is not None)
         is_in, can_put_in = image is not None, project is not None and state.session is not None
         busy = state.training.membership.runner.busy
         for widget in (self.put_in_button, self.copy_button):

@@ -36,7 +36,7 @@ class StartPage(QWidget):
         super().__init__()
         self._state = state
         self.text = label(NOT_IN_A_PROJECT, wrap=True)
-        self.image_button = button("Open image…", "Open an image file", self._choose_image)
+        self.image_button = button("Open image…", "Open an image file", self.choose_images)
         self.folder_button = button("Open folder…", "Work through a folder of images", self._choose_folder)
         self.sample_button = button("Try a sample", "Open a small image that comes with SamPath")
         self.sample_menu = QMenu(self.sample_button)
@@ -101,7 +101,8 @@ class StartPage(QWidget):
         for name, (title, _) in SAMPLES.items():
             self.sample_menu.addAction(title.replace("&", "&&"), partial(self.open_sample, name))
 
-    def _choose_image(self) -> None:
+    def choose_images(self) -> None:
+        """Let the user choose image files, and open them."""
         paths, _ = QFileDialog.getOpenFileNames(self, "Open images", str(Path.home()))
         self.open_images([Path(path) for path in paths])
 

@@ -10,10 +10,12 @@ from ...arrays import ClassInfo, LocalMask
 from ...session import Guess
 from ...session.proposals.result_filter import ResultFilter
 from ..background.workers import JobRunner
+from ..canvas.shown_image import source_file
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, label, row
 from ..common.head_choice import card_of, proposed_head
+from ..common.script_view import Script, script_button
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
 from ..common.status_line import StatusLine
 from ..common.texts import plural
@@ -22,6 +24,7 @@ from .everything_form import EverythingForm
 from .head_card_view import HeadCardView
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
+from .script import segment_script
 from .selectors import HeadSelector, RegionSelector
 from .uncertain_regions import UncertainRegions
 
@@ -57,10 +60,11 @@ class SegmentDock(Dock):
         self.uncertain = UncertainRegions(self.state)
         self.everything = EverythingForm()
         self.status = StatusLine(self.runner, "One click segments the classes that the head was trained for.")
+        self.script_button = script_button(self, self.script, self.status.say)
         self.fill(
             form(("Image", self.image), ("Head", self.head), ("Region", self.region.combo)),
             self.card,
-            row(self.run_button, self.add_button),
+            row(self.run_button, self.add_button, self.script_button),
             self.summary,
             group("Filter the result, without running the head again", self.filters),
             self.status,
@@ -105,6 +109,7 @@ class SegmentDock(Dock):
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self._on_finished)
         self.apply_queue.message.connect(self.status.say)
+        self.status.expire_on(state.image_chosen, state.training.edited)
         self.apply_queue.changed.connect(self.refresh)
         self.cancel_on_close(self.runner, self.uncertain.runner, self.apply_queue.runner)
         key = self.bind_key("next_uncertain", self.uncertain.next)
@@ -146,6 +151,21 @@ class SegmentDock(Dock):
         if region is None:
             self.status.say("The region is empty; draw a box on the image, or select the whole image.")
         return region
+
+    def script(self) -> Script | str:
+        """Return the run of the selected head as a script, or a sentence why there is none."""
+        state, session, head = self.state, self.state.session, self.head.value()
+        file = None if state.image is None else source_file(state.image)
+        if session is None or file is None:
+            return "The image has no file that a script could read; open an image from a file."
+        region = self.region.value()
+        if head is None or region is None:
+            return "Select a head and a region first."
+        whole = region == (0, 0, *session.hw)
+        card = card_of(head, state.catalogue)
+        fits = card is not None and card.encoder == state.choice.name
+        choice = state.choice if fits else None
+        return segment_script(file, head, None if whole else region, self.filters.value(), choice)
 
     def run(self) -> None:
         """Run the selected head on the selected region."""

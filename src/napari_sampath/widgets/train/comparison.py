@@ -30,13 +30,14 @@ class ComparisonView(QWidget):
             "Dice: overlap with your annotations on validation images, from 0 (none) to 1 (identical)."
         )
         self.verdict = label(wrap=True)
+        """The verdict in words, which the dock shows above *Accept*."""
         self.caption = label("Worst tiles of the new head")
         self.thumbnails: list[QLabel] = []
         self._measured = False
         """Whether the scores shown were measured on images that the heads were not trained on."""
         self._grid = QGridLayout()
         self._grid.setSpacing(3)
-        column(self.verdict, self.table, self.caption, self._grid, parent=self)
+        column(self.table, self.caption, self._grid, parent=self)
         self.show_comparison(None)
 
     def show_comparison(self, comparison: Comparison | None, note: str = "") -> None:

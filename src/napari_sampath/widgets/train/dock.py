@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from ..background.workers import JobRunner
 from ..common.base_dock import Dock
 from ..common.controls import button, label, row
+from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
 from ..viewer.viewer_state import ViewerState
@@ -20,11 +21,13 @@ from .checklist import Checklist
 from .comparison import ComparisonView
 from .curves import CurvesPlot
 from .dataset_panel import DatasetPanel
-from .jobs import TrainingSettings, kinds_job, summary_job, train_job
+from .jobs import TrainingSettings, config_of, kinds_job, summary_job, train_job
+from .script import train_script
 
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
+SAVING = "Images in the training set of this project are saved to it automatically."
 WELCOME = "Open a project to train: heads learn from the images that you add to its training set."
 
 
@@ -59,7 +62,7 @@ class TrainDock(Dock):
         self._doubt: str | None = None
         """Why the offered head may not be useful, if it was trained in this window."""
         self.plot = CurvesPlot()
-        self.status = StatusLine(self.runner, WELCOME)
+        self.status = StatusLine(self.runner, lambda: WELCOME if self.training.project is None else SAVING)
         self.comparison = ComparisonView()
         self.head_in_use = label(wrap=True)
         self.accept_button = button(
@@ -70,14 +73,16 @@ class TrainDock(Dock):
             "Reject the new head, or return to the previous one, or to no head after the first one",
             partial(self._decide, "roll_back"),
         )
+        self.script_button = script_button(self, self.script, self.status.say)
         self.cancel_on_close(self.runner, self.dataset_runner)
         self.fill(
             self.dataset,
             self.checklist,
             self.form,
-            row(self.train_button, self.stop_button),
+            row(self.train_button, self.stop_button, self.script_button),
             self.plot,
             self.status,
+            self.comparison.verdict,
             self.head_in_use,
             row(self.accept_button, self.roll_back_button),
             self.comparison,
@@ -146,6 +151,14 @@ class TrainDock(Dock):
         )
         self.runner.start(job, f"training {settings.kind}", self._on_trained)
 
+    def script(self) -> Script | str:
+        """Return the training run of the settings shown as a script, or a sentence why there is none."""
+        folder = self.training.folder
+        if folder is None or not self._kinds_known:
+            return WELCOME
+        settings = self.form.value()
+        return train_script(folder, settings.kind, config_of(settings), self.state.choice)
+
     def _connect(self) -> None:
         self.dataset.folder_selected.connect(self.choose_folder)
         self.dataset.grouping_selected.connect(self.training.find_slides)
@@ -153,7 +166,7 @@ class TrainDock(Dock):
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
         self.dataset_runner.failed.connect(self.status.say)
-        self.training.message.connect(self.status.say)
+        self.training.message.connect(self.status.hear)
         self.training.saved.connect(self.update_summary)
         self.training.changed.connect(self._on_training)
 
@@ -171,8 +184,7 @@ class TrainDock(Dock):
         if self.training.project is None:
             self.summary = None
             self.comparison.show_comparison(None)
-        if self.training.folder is not None and self.status.message.text() == WELCOME:
-            self.status.say("Images in the training set of this project are saved to it automatically.")
+        self.status.refresh()
         self.refresh()
         if self._kinds_known:
             self.update_summary()

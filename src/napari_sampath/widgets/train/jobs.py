@@ -13,6 +13,7 @@ from ..background.native_libraries import import_triton_isolated
 
 if TYPE_CHECKING:
     from ...predict import Model
+    from ...training import TrainingConfig
     from ...training.rounds.heads_in_use import HeadsInUse
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
@@ -61,11 +62,17 @@ def train_job(
     It fills `curves`, and keeps the best epoch so far when `stop` is set.
     """
     import_triton_isolated()
-    from ...training import TrainingConfig
     from ...training.rounds.rounds import round_job
 
     if save is not None:
         yield from save
-    augmentation = "dihedral" if settings.flips_and_rotations else "none"
-    config = TrainingConfig(epochs=settings.epochs, augmentation=augmentation)
+    config = config_of(settings)
     return (yield from round_job(folder, heads, settings.kind, model, config, curves, stop))
+
+
+def config_of(settings: TrainingSettings) -> TrainingConfig:
+    """Return the configuration of a run with these settings."""
+    from ...training import TrainingConfig
+
+    augmentation = "dihedral" if settings.flips_and_rotations else "none"
+    return TrainingConfig(epochs=settings.epochs, augmentation=augmentation)

@@ -80,6 +80,7 @@ KEYS = (
     Key("S", "S", "smooth outline", "tools.use", ("smooth",), _OBJECT),
     Key("T", "T", "mark as reviewed", "tools.use", ("reviewed",), _OBJECT),
     Key("U", "U", "mark as unsure", "tools.use", ("unsure",), _OBJECT),
+    Key("Shift-R", "Shift-R", "measure a distance: press at both ends", "tools.use", ("measure",), _VIEW),
     Key("A", "A", "click points", "choose_mode", ("point",), _MOUSE),
     Key("B", "B", "draw boxes", "choose_mode", ("box",), _MOUSE),
     Key("Shift-M", "Shift-M", "paint a mask prompt", "choose_mode", ("mask",), _MOUSE),

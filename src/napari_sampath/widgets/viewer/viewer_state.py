@@ -19,6 +19,7 @@ from ..background.workers import JobRunner, PromptWorker
 from ..canvas.layers import is_helper
 from ..canvas.napari_internals.layer_list import HiddenRows
 from ..canvas.napari_internals.napari_canvas import make_context_current
+from ..canvas.overlays.orientation import Orientation
 from ..canvas.shown_image import show_instead, shown_for, source_file
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ...predict import Model
     from ...session import Session
 
+READY = "Ready: click on an object."
 PREPARING = "You can already navigate and click; masks appear when the image is prepared."
 
 __all__ = ["ModelChoice", "ViewerState", "viewer_state_of"]
@@ -100,6 +102,7 @@ class ViewerState(QObject):
         self.follower = ImageFollower(self, self)
         self.follower.changed.connect(self._on_seen)
         self._rows = HiddenRows(viewer, is_helper)
+        self.orientation = Orientation(viewer, self)
         self.prompts.failed.connect(self.message)
         self.runner.finished.connect(self._on_finished)
         self.runner.failed.connect(self._on_failed)
@@ -137,6 +140,7 @@ class ViewerState(QObject):
         self.training.close()
         self._detach()
         self._rows.close()
+        self.orientation.close()
         self.image = None
         self.viewer.layers.events.removing.disconnect(self._on_removing)
         for session in self._sessions.values():
@@ -230,8 +234,8 @@ class ViewerState(QObject):
         self.commits.follow(session)
         count = len(session.document.objects)
         text = f"Restored {count} earlier object{'s' * (count > 1)} of this image." if count else PREPARING
-        self.message.emit(f"{note} {text}" if note else text)
         self._attach(session)
+        self.message.emit(f"{note} {text}" if note else text)
         self._proceed()
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
@@ -263,7 +267,7 @@ class ViewerState(QObject):
 
     def _on_encoded(self, _tiles: Any) -> None:
         self.ready = True
-        self.message.emit("Ready: click on an object.")
+        self.message.emit(READY)
         self.changed.emit()
         if self.annotator is not None and self.annotator.session.prompts.candidate is None:
             self.annotator.input.ask()
@@ -279,11 +283,13 @@ class ViewerState(QObject):
         self.annotator.changed.connect(self.changed)
         self.ready = False
         self.training.follow(session, source_file(self.image))
+        self.orientation.follow(self.image)
         self.image_chosen.emit()
 
     def _detach(self, hide: bool = False) -> None:
         """Close the annotator; with `hide`, also hide its label layers, because another image is shown."""
         annotator, self.annotator = self.annotator, None
+        self.orientation.follow(None)
         self.training.follow(None)
         if annotator is not None:
             self._classes = annotator.session.classes.snapshot

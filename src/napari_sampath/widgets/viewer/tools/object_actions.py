@@ -79,15 +79,17 @@ class ObjectActions(QObject):
         self.help_requested.emit()
 
     def cancel(self) -> bool:
-        """Discard the first position of a tool, or else deactivate the tool; return False if neither applies."""
+        """Discard the first position of a tool, or deactivate the tool; return False if there was nothing to cancel."""
         if self._two_points.waiting:
             self._two_points.cancel()
             self._host.message.emit("Cancelled; no object was changed.")
             return True
+        measured = self._two_points.measured
+        self._two_points.cancel()
         if self.active is not None:
             self.activate(None)
             return True
-        return False
+        return measured
 
     def activate(self, tool: Tool | None) -> None:
         """Apply a tool at the next clicks; None, or the active tool, returns to the previous mouse mode."""

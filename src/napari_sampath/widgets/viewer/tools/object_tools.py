@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tool(StrEnum):
-    """An action on one object; *Merge* and *Split* take two positions."""
+    """An action on one object; *Merge*, *Split* and *Measure* take two positions."""
 
     RECLASSIFY = "reclassify"
     DELETE = "delete"
@@ -28,9 +28,11 @@ class Tool(StrEnum):
     SMOOTH = "smooth"
     REVIEWED = "reviewed"
     UNSURE = "unsure"
+    MEASURE = "measure"
+    """Measures a distance; no object changes."""
 
 
-TWO_POINT_TOOLS = (Tool.MERGE, Tool.SPLIT)
+TWO_POINT_TOOLS = (Tool.MERGE, Tool.SPLIT, Tool.MEASURE)
 """Tools that take two clicks, two key presses, or a drag from one position to the other."""
 
 NO_OBJECT = "There is no object here; move the mouse over an object."

@@ -1,4 +1,4 @@
-"""Merge and Split: tools that take two positions, set by two clicks, two key presses, or a drag."""
+"""Merge, Split and Measure: tools that take two positions, set by two clicks, two key presses, or a drag."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...canvas.overlays.highlight import Highlight
+from ...canvas.overlays.orientation import describe_length
+from ...canvas.pixel_size import mpp_of
 from .object_tools import NO_OBJECT, Tool, ToolHost
 
 
@@ -19,17 +21,19 @@ class _FirstPoint:
 
 
 class TwoPointTools:
-    """Stores the first position of Merge or Split, marks it on the canvas, and applies the tool at the second.
+    """Stores the first position of a tool, marks it on the canvas, and applies the tool at the second.
 
     Args:
-        host: The annotator whose objects are merged and split.
-        highlight: Draws the frame of the first object, or the cut.
+        host: The annotator of the image.
+        highlight: Draws the frame of the first object, the cut, or the measured distance.
     """
 
     def __init__(self, host: ToolHost, highlight: Highlight) -> None:
         self._host = host
         self._highlight = highlight
         self._first: _FirstPoint | None = None
+        self.measured = False
+        """Whether the line of a finished measurement is shown."""
 
     @property
     def waiting(self) -> bool:
@@ -40,7 +44,7 @@ class TwoPointTools:
         """Store the first position, or apply the tool if this is the second position.
 
         Args:
-            tool: `Tool.MERGE` or `Tool.SPLIT`.
+            tool: One of `TWO_POINT_TOOLS`.
             xy: Position (x, y) in image pixels.
             object_id: The object at that position; 0 for none.
         """
@@ -55,7 +59,10 @@ class TwoPointTools:
             self._begin(_FirstPoint(tool, xy, object_id))
 
     def cancel(self) -> None:
-        """Discard the first position and remove its mark."""
+        """Discard the first position, and remove its mark or the line of a measurement."""
+        if self.measured:
+            self.measured = False
+            self._highlight.clear()
         if self._first is None:
             return
         callbacks = self._host.viewer.mouse_move_callbacks
@@ -73,7 +80,8 @@ class TwoPointTools:
         else:
             self._highlight.show((), (first.xy, first.xy))
             self._host.viewer.mouse_move_callbacks.append(self._on_move)
-            self._host.message.emit("Choose the other end of the cut; press Esc to cancel.")
+            what = "cut" if first.tool is Tool.SPLIT else "distance"
+            self._host.message.emit(f"Choose the other end of the {what}; press Esc to cancel.")
 
     def _finish(self, first: _FirstPoint, xy: tuple[float, float], object_id: int) -> None:
         objects = self._host.session.objects
@@ -87,6 +95,11 @@ class TwoPointTools:
             self._host.attempt(lambda: objects.merge((first.object_id, object_id)))
             return
         self.cancel()
+        if first.tool is Tool.MEASURE:
+            self.measured = True
+            self._highlight.show((), (first.xy, xy))
+            self._host.message.emit(f"Distance: {self._length(first.xy, xy)}.")
+            return
         crossed = objects.across(first.xy, xy)
         if not crossed:
             self._host.message.emit(
@@ -98,5 +111,12 @@ class TwoPointTools:
         self._host.attempt(lambda: objects.split_line(crossed, start, stop))
 
     def _on_move(self, _viewer: Any, event: Any) -> None:
-        if self._first is not None:
-            self._highlight.show((), (self._first.xy, self._host.mouse.xy(event)))
+        if self._first is None:
+            return
+        xy = self._host.mouse.xy(event)
+        self._highlight.show((), (self._first.xy, xy))
+        if self._first.tool is Tool.MEASURE:
+            self._host.message.emit(f"Distance: {self._length(self._first.xy, xy)}.")
+
+    def _length(self, first_xy: tuple[float, float], second_xy: tuple[float, float]) -> str:
+        return describe_length(first_xy, second_xy, mpp_of(self._host.image))

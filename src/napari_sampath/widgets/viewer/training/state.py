@@ -52,6 +52,8 @@ class TrainingState(QObject):
     """Emitted when another project or another head is in use."""
     project_changed = Signal()
     """Emitted when a project was opened, closed or edited, or the role of the image in use in it changed."""
+    edited = Signal()
+    """Emitted when the annotations of the image in use have changed."""
     saved = Signal()
     """Emitted when the dataset of the project has new content."""
     message = Signal(str)
@@ -122,13 +124,13 @@ class TrainingState(QObject):
         if session is self.session:
             return
         if self.session is not None:
-            self.session.saved.disconnect(self.mark_changed)
+            self.session.saved.disconnect(self._on_edited)
             if self._timer.isActive():
                 self.save()
         self.session = session
         self.membership.follow(session, file)
         if session is not None:
-            session.saved.connect(self.mark_changed)
+            session.saved.connect(self._on_edited)
             self.mark_changed()
         self.project_changed.emit()
 
@@ -166,15 +168,20 @@ class TrainingState(QObject):
         """Stop saving and disconnect from the session."""
         self._timer.stop()
         if self.session is not None:
-            self.session.saved.disconnect(self.mark_changed)
+            self.session.saved.disconnect(self._on_edited)
         self.session = None
         self.membership.close()
         self.runner.cancel()
+
+    def _on_edited(self) -> None:
+        self.mark_changed()
+        self.edited.emit()
 
     def _on_opened(self, opened: OpenedProject) -> None:
         self.project, self.samples, self.heads = opened.project, opened.samples, opened.heads
         self.membership.join()
         self.mark_changed()
+        self.message.emit(f"Opened the project '{self.project.name}'.")
         self.changed.emit()
         self.project_changed.emit()
 

@@ -1,0 +1,49 @@
+"""The run of the Auto-segment dock as a `sampath` command and as Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...annotations import Box
+from ...session.proposals.result_filter import ResultFilter
+from ..common.script_view import Script, command_line
+from ..viewer.jobs import ModelChoice
+
+NOTE = (
+    "The command writes the class of each pixel before the filter; the Python program also filters the result "
+    "and finds its objects."
+)
+
+
+def segment_script(
+    file: Path, head: str, region: Box | None, result_filter: ResultFilter, choice: ModelChoice | None
+) -> Script:
+    """Describe a run of a head.
+
+    Args:
+        file: The image.
+        head: Name of a shipped head, or path of a bundle.
+        region: The region (r0, c0, r1, c1) in pixels; None for the whole image.
+        result_filter: The filter of the result.
+        choice: The model, if it has weights of the user; None for the published model of the head.
+    """
+    output = file.with_name(f"{file.stem}_segmentation.png").name
+    flags: dict[str, object] = {"--head": head}
+    model = ""
+    if choice is not None and choice.weights is not None:
+        flags |= {"--model": choice.name, "--weights": choice.weights}
+        model = f", model=ns.load_model({choice.name!r}, weights={str(choice.weights)!r})"
+    if region is not None:
+        flags["--region"] = region
+        model += f", region={tuple(region)}"
+    command = command_line("segment", (file,), {**flags, "--output": output})
+    python = f"""import napari_sampath as ns
+from napari_sampath.images import read
+from napari_sampath.session import ResultFilter, from_segmentation
+
+image = read({str(file)!r}).pixels
+result = ns.segment(image, {head!r}{model})
+objects = from_segmentation(result, {result_filter!r})
+labels = objects.label_map()
+"""
+    return Script(command, python, NOTE)

@@ -1,0 +1,92 @@
+"""Scale bar, magnification and ruler, from the pixel size of the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from benchmarks.gui_driver import SHIFT, wait_until
+from qtpy.QtCore import Qt
+
+from napari_sampath.widgets.canvas.overlays.orientation import (
+    describe,
+    describe_length,
+    scale_bar,
+    scan_magnification,
+)
+from napari_sampath.widgets.canvas.viewport import camera
+from napari_sampath.widgets.viewer.tools.object_tools import Tool
+from support.models.discs import DiscModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.mark.parametrize(
+    ("mpp", "text"),
+    [
+        (0.25, "40x"),
+        (0.2277, "40x"),
+        (0.499, "20x"),
+        (1.01, "10x"),
+        (0.37, "27x"),
+        (4.0, "2.5x"),
+        (0.12, "80x"),
+    ],
+)
+def test_the_magnification_follows_from_the_pixel_size(mpp: float, text: str) -> None:
+    assert describe(scan_magnification(mpp)) == text
+
+
+@pytest.mark.parametrize(
+    ("mpp", "text"), [(None, "50.0 px"), (0.5, "25.0 um (50.0 px)"), (30.0, "1.50 mm (50 px)")]
+)
+def test_lengths_are_in_micrometres_if_the_image_states_its_pixel_size(mpp: float | None, text: str) -> None:
+    assert describe_length((10, 10), (40, 50), mpp) == text
+
+
+def test_scale_bar_and_magnification_follow_image_and_zoom(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel(), scale=(0.5, 0.5), units=("um", "um"))
+    viewer, orientation = window.viewer, window.state.orientation
+    assert scale_bar(viewer).visible
+    camera(viewer).zoom = 2.0  # 2 canvas pixels per um: 0.5 um per canvas pixel is 20x
+    assert orientation.text == "20x, view 20x"
+    changes: list[str] = []
+    orientation.changed.connect(lambda: changes.append(orientation.text))
+    camera(viewer).zoom = 1.0
+    assert changes[-1] == "20x, view 10x"
+    assert "0.5 um per pixel" in orientation.hint
+    scale_bar(viewer).visible = False
+    plain = viewer.add_image(np.ascontiguousarray(tissue[::-1]), name="without mpp")
+    wait_until(lambda: window.state.image is plain and window.state.ready, 60, "the second image")
+    assert orientation.text == "pixel size unknown"
+    assert not scale_bar(viewer).visible, "the user has hidden it"
+
+
+@pytest.mark.parametrize("how", ["drag", "clicks", "key"])
+def test_the_ruler_measures_a_distance(open_window: Callable[..., Any], tissue: np.ndarray, how: str) -> None:
+    window = open_window(tissue, DiscModel(), scale=(0.5, 0.5), units=("um", "um"))
+    driver, tools = window.driver, window.annotator.tools
+    if how == "key":
+        for x in (20, 140):
+            driver.move(x, 30)
+            driver.key(Qt.Key.Key_R, SHIFT)
+    else:
+        driver.press(window.dock.tools.buttons[Tool.MEASURE])
+        if how == "drag":
+            driver.drag([(20, 30), (140, 30)])
+        else:
+            driver.click(20, 30)
+            driver.click(140, 30)
+    value = float(window.text.removeprefix("Distance: ").split(" um")[0])
+    assert value == pytest.approx(60, abs=1), window.text
+    assert tools.highlight.frames == 1, "the line stays"
+    assert not window.session.document.objects
+    assert window.session.prompts.state.empty
+    driver.key(Qt.Key.Key_Escape)
+    assert tools.highlight.frames == 0
