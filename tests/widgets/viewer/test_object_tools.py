@@ -109,7 +109,7 @@ def test_every_key_of_an_object_tool_acts_on_the_object_under_the_mouse(drawn: A
         "reviewed": ((100, 85), ticked("reviewed")),
         "unsure": ((100, 85), ticked("unsure")),
     }
-    two_presses = {"merge"}
+    two_presses = {"merge", "measure"}
     assert {key.name for key in KEYS if key.method == "tools.use"} == set(expected) | two_presses
     for name, (place, check) in expected.items():
         hover(window, *place)

@@ -87,10 +87,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
-    if args.region is not None and (args.objects or is_slide_output(args.output)):
-        raise ConfigError(
-            "--region works for class maps only; leave out --objects and write a .png or .tif file."
-        )
+    _check_region(args)
     if is_slide_output(args.output):
         run_slide(args, output)
         return
@@ -140,6 +137,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
     output.note(note)
     output.result(values, f"{args.output}:{text}")
+
+
+def _check_region(args: argparse.Namespace) -> None:
+    if args.region is not None and (args.objects or is_slide_output(args.output)):
+        raise ConfigError(
+            "--region works for class maps only; leave out --objects and write a .png or .tif file."
+        )
 
 
 def _in_image(result: Segmentation, hw: tuple[int, ...]) -> Segmentation:
