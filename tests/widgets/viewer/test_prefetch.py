@@ -95,9 +95,9 @@ def test_dragging_the_image_encodes_the_new_view(large: Any) -> None:
     window = large
     window.annotator.mode = window.annotator.mode.MOVE
     middle = window.viewer.scene.camera.center
-    for _ in range(8):
+    for _ in range(12):
         row, col = window.viewer.scene.camera.center[-2:]
-        window.driver.drag([(col + 75, row + 75), (col - 75, row - 75)])
+        window.driver.drag([(col + 50, row + 50), (col - 50, row - 50)])
     assert window.viewer.scene.camera.center[-1] - middle[-1] > 1000
     wait_until(lambda: prepared(window), 60, "where it rests")
     row, col = window.viewer.scene.camera.center[-2:]
