@@ -288,16 +288,20 @@ def coco(**changes: Any) -> str:
         ("a.json", "[1]", "none of the formats"),
         ("a.json", '{"annotations": [], "categories": []}', "has no list 'images'"),
         ("a.json", coco(segmentation=None), "1 annotations without an outline"),
-        ("a.json", coco(segmentation=7), "annotation 5 that cannot be read"),
-        ("a.json", coco(category_id=8), "annotation 5 that cannot be read"),
-        ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5 .*The runs cover 3 px"),
-        ("a.json", coco(segmentation={"counts": "é", "size": [9, 9]}), "annotation 5 .*not allowed"),
-        ("a.json", coco(segmentation={"counts": [81], "size": [3, 27]}), "is not the image's"),
-        ("a.json", coco(segmentation=[[1, 2, 3]]), "annotation 5 that cannot be read"),
+        ("a.json", coco(segmentation=7), "1 that cannot be read, such as annotation 5"),
+        ("a.json", coco(category_id=8), "annotation 5 whose category 8 is not listed"),
+        ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5: The runs cover 3 px"),
+        ("a.json", coco(segmentation={"counts": "é", "size": [9, 9]}), "annotation 5: .*not allowed"),
+        (
+            "a.json",
+            coco(segmentation={"counts": [81], "size": [3, 27]}),
+            "27 x 3 px, but its image is 9 x 9 px",
+        ),
+        ("a.json", coco(segmentation=[[1, 2, 3]]), "1 that cannot be read, such as annotation 5"),
         (
             "a.geojson",
             '{"type": "FeatureCollection", "features": [{"geometry": 5}]}',
-            "malformed feature .number 1",
+            "1 that cannot be read, such as feature 1",
         ),
         (
             "a.geojson",
@@ -305,7 +309,11 @@ def coco(**changes: Any) -> str:
             "but none can be imported .1 points without an area",
         ),
         ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "the number NaN, which is not finite"),
-        ("a.geojson", json.dumps(feature()).replace("10.0", "1e300"), "malformed feature .number 1"),
+        (
+            "a.geojson",
+            json.dumps(feature()).replace("10.0", "1e300"),
+            "1 that cannot be read, such as feature 1",
+        ),
     ],
 )
 def test_damaged_foreign_files_give_a_one_sentence_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -18,7 +19,7 @@ from PIL import Image
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import SampathError
 from napari_sampath.formats import Snapshot, export_labels, import_labels, import_objects
-from napari_sampath.formats.format import ReadOptions
+from napari_sampath.formats.format import ImportChoiceError, ReadOptions
 from support.annotation_files import HW, TRIANGLE, box, disc, inside, write, write_zip
 from support.label_maps import check_sentence
 
@@ -144,11 +145,11 @@ def test_rois_of_each_kind_have_the_pixels_inside_them(tmp_path: Path) -> None:
     assert [*class_names[:2], class_names[3], *class_names[4:]] == [
         "tumour",
         "tumour",
-        "group 7",
+        "box",
         "ring",
         "disc",
     ]
-    assert table[7] == "group 7"
+    assert table[7] == "box"
     expected = (
         inside(TRIANGLE),
         box(2, 30, 9, 38),
@@ -202,12 +203,17 @@ def test_exported_classes_are_read_even_if_each_has_one_object(tmp_path: Path) -
     np.testing.assert_array_equal(labels.class_map, class_map)
 
 
-def test_damaged_rois_are_named(tmp_path: Path) -> None:
+def test_damaged_rois_are_left_out_and_named(tmp_path: Path) -> None:
     content = roi(TRIANGLE).tobytes()
-    for damaged in (content[:70], content[:30], b"Iout" + b"\xff" * 60):
-        with pytest.raises(SampathError) as caught:
+    for damaged in (content[:70], content[:30], b"Iout" + b"\0" * 9):
+        with pytest.raises(
+            SampathError, match="1 that cannot be read, such as ROI x: it is damaged"
+        ) as caught:
             import_objects(write_zip(tmp_path / "a.zip", {"x.roi": damaged}), hw=HW)
         check_sentence(str(caught.value))
+        objects = import_objects(write_zip(tmp_path / "a.zip", {"x.roi": damaged, "y.roi": content}), hw=HW)
+        assert len(objects.items) == 1
+        assert "The first that cannot be read is ROI x: it is damaged." in objects.notes
 
 
 def test_large_coordinates_are_exact(tmp_path: Path) -> None:
@@ -277,16 +283,24 @@ def test_yolo_files_of_other_programs(tmp_path: Path) -> None:
         ("0 0.1 0.1 0.5 0.1 nan 0.5", "nan"),
         ("0 0.1 0.1 0.5 0.1 40 50", "its corners are not from 0 to 1"),
         ("0 0.1 0.1 0.5 x 0.4 0.5", "'x' is not a number"),
-        ("7 0.1 0.1 0.5 0.1 0.4 0.5", "its class is 7, and the classes are 0 to 1"),
         ("-1 0.1 0.1 0.5 0.1 0.4 0.5", "not a whole number from 0"),
         ("0 0.1 0.1 0.5 0.1 0.4 0.5 3", "odd number of coordinates"),
     ],
 )
-def test_malformed_yolo_lines_are_named(tmp_path: Path, line: str, match: str) -> None:
+def test_malformed_yolo_lines_are_left_out_and_named(tmp_path: Path, line: str, match: str) -> None:
     good = "0 0.1 0.1 0.5 0.1 0.4 0.5"
     write(tmp_path / "classes.txt", b"nucleus\ngland\n")
-    with pytest.raises(SampathError, match=rf"has a line \(2\) that cannot be read: .*{match}") as caught:
-        import_objects(write(tmp_path / "a.txt", f"{good}\n{line}\n".encode()), hw=HW)
+    objects = import_objects(write(tmp_path / "a.txt", f"{good}\n{line}\n".encode()), hw=HW)
+    assert len(objects.items) == 1
+    assert "Left out: 1 annotations that cannot be read." in objects.notes
+    assert re.search(rf"line 2: .*{match}", " ".join(objects.notes))
+
+
+def test_a_yolo_class_without_a_name_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "classes.txt", b"nucleus\ngland\n")
+    path = write(tmp_path / "a.txt", b"0 0.1 0.1 0.5 0.1 0.4 0.5\n7 0.1 0.1 0.5 0.1 0.4 0.5\n")
+    with pytest.raises(SampathError, match="has the class 7 in line 2, and the classes are 0 to 1") as caught:
+        import_objects(path, hw=HW)
     check_sentence(str(caught.value))
 
 
@@ -327,6 +341,44 @@ def test_nnunet_datasets_grow_and_refuse_another_meaning_of_a_number(tmp_path: P
     assert dataset["labels"] == {"background": 0, CLASSES[0].name: 1, "necrosis": 2, "stroma": 3}
     with pytest.raises(SampathError, match="needs the image"):
         export(tmp_path / "other", "nnunet", image=None)
+
+
+@pytest.mark.parametrize("format_name", ["yolo", "nnunet"])
+def test_a_renamed_class_is_exported_to_the_same_folder(tmp_path: Path, format_name: str) -> None:
+    class_map = np.zeros(HW, np.uint8)
+    class_map[2:9, 2:9] = 2
+    image = np.zeros((*HW, 3), np.uint8)
+
+    def save(name: str, class_name: str) -> str:
+        classes = (ClassInfo(2, class_name, (1, 2, 3)),)
+        export_labels(tmp_path, Snapshot(name, image, class_map, classes=classes), (format_name,))
+        return list_of_classes.read_text(encoding="utf-8")
+
+    names = {"yolo": "yolo/data.yaml", "nnunet": "nnUNet_raw/Dataset001_sampath/dataset.json"}
+    list_of_classes = tmp_path / names[format_name]
+    assert "tumor" in save("a", "tumor")
+    renamed = save("a", "carcinoma")
+    assert "carcinoma" in renamed
+    assert "tumor" not in renamed
+    # Labels of another program may use the earlier name.
+    labels = {"yolo": "yolo/labels/x.txt", "nnunet": "nnUNet_raw/Dataset001_sampath/labelsTr/x.png"}
+    (tmp_path / labels[format_name]).touch()
+    with pytest.raises(SampathError, match="'x' is not from an export to this folder") as caught:
+        save("a", "adenoma")
+    check_sentence(str(caught.value))
+    assert "carcinoma" in list_of_classes.read_text(encoding="utf-8")
+
+
+def test_nnunet_labels_of_another_size_can_be_scaled(tmp_path: Path) -> None:
+    export(tmp_path, "nnunet")
+    (root,) = (tmp_path / "nnUNet_raw").iterdir()
+    half = (HW[0] // 2, HW[1] // 2)
+    with pytest.raises(ImportChoiceError) as caught:
+        import_labels(root / "labelsTr" / "tissue.png", hw=half)
+    assert any("scale" in choice.changes for choice in caught.value.choices)
+    labels = import_labels(root / "labelsTr" / "tissue.png", hw=half, options=ReadOptions(scale="fit"))
+    assert labels.class_map.shape == half
+    assert labels.class_map.any()
 
 
 # labelme and Cellpose

@@ -136,7 +136,7 @@ def test_cvat_chooses_the_image_and_reads_the_zip(tmp_path: Path) -> None:
 )
 def test_malformed_cvat_shapes_are_named(tmp_path: Path, shape: str, match: str) -> None:
     with pytest.raises(
-        SampathError, match=rf"has a shape of the type .* \(1\) that cannot be read: .*{match}"
+        SampathError, match=rf"\(1 that cannot be read, such as shape of the type '\w+' 1: .*{match}"
     ) as caught:
         read(tmp_path, cvat(cvat_image(shape)))
     check_sentence(str(caught.value))

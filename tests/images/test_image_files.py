@@ -127,7 +127,7 @@ def test_stacks_are_rejected(tmp_path: Path, axes: str, shape: tuple[int, ...]) 
     photometric = "rgb" if axes.endswith("S") else "minisblack"
     values = np.resize(RGB, shape)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, metadata={"axes": axes}, ome=True)
-    with pytest.raises(ImageError, match=r"is a stack \(axes|has 5 channels"):
+    with pytest.raises(ImageError, match=r"is a stack of|has 5 channels"):
         read(tmp_path / "a.tif")
 
 

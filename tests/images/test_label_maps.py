@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError
+from napari_sampath.formats import import_labels
 from napari_sampath.formats.maps.pixels import write_palette
-from napari_sampath.rasters import read_labels
+from napari_sampath.rasters import read_labels, read_raster
 from support.sample_images import check_sentence
 
 LABELS = np.zeros((32, 48), dtype=np.uint8)
@@ -221,7 +224,7 @@ def test_files_that_are_no_label_maps_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, LABELS.astype(np.uint32) << 30, "must be from 0 to", photometric="minisblack")
     refused(tmp_path, LABELS, "JPEG file with lossy", "jpg")
     refused(tmp_path, LABELS, "TIFF file with lossy", photometric="minisblack", compression="jpeg")
-    refused(tmp_path, LABELS, "lossy", "webp")
+    refused(tmp_path, LABELS, "compression may have altered", "webp")
     opacity = np.stack([np.full_like(LABELS, 255), LABELS], axis=-1)
     refused(tmp_path, opacity, "only in its opacity", "png")
     refused(tmp_path, np.stack([LABELS] * 5), "stack|channels", photometric="minisblack")
@@ -234,3 +237,63 @@ def test_sizes_are_compared_before_the_pixels_are_decoded(tmp_path: Path) -> Non
     with pytest.raises(ImageError, match=r"is 48 x 32 px, but its image is 50 x 40 px") as caught:
         read_labels(path, (40, 50))
     check_sentence(str(caught.value), "labels")
+
+
+def grey_png(values: npt.NDArray[np.uint8], depth: int) -> bytes:
+    """A grey PNG of 2 or 4 bits, which Pillow reads but does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    per_byte = 8 // depth
+    packed = sum(values[:, k::per_byte] << (8 - depth * (k + 1)) for k in range(per_byte)).astype(np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_grey_values_that_readers_scale_are_said(tmp_path: Path) -> None:
+    values = np.zeros((20, 24), np.uint8)
+    values[2:8, 3:9], values[10:15, 12:20] = 1, 2
+    files = {
+        "two.png": (grey_png(values, 2), 85, "from 0 to 3 were scaled to 0 to 255"),
+        "four.png": (grey_png(values, 4), 17, "from 0 to 15 were scaled to 0 to 255"),
+        "a.pgm": (b"P5\n24 20\n5\n" + values.tobytes(), 51, "from 0 to 5 were scaled to 0 to 255"),
+    }
+    for name, (content, factor, remark) in files.items():
+        (tmp_path / name).write_bytes(content)
+        raster = read_labels(tmp_path / name)
+        np.testing.assert_array_equal(raster.values, values * np.uint8(factor))
+        np.testing.assert_array_equal(raster.values, skimage.io.imread(tmp_path / name))
+        assert remark in " ".join(raster.remarks)
+    Image.fromarray(values).save(tmp_path / "b.pgm")
+    raster = read_labels(tmp_path / "b.pgm")
+    np.testing.assert_array_equal(raster.values, values)
+    assert raster.remarks == ()
+    assert import_labels(tmp_path / "b.pgm").class_map.max() == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "planes"),
+    [("ZYX", "5 slices"), ("TYX", "5 time points"), ("TZYX", "2 time points and 3 slices"), ("", "5 planes")],
+)
+def test_stacks_are_refused_with_what_they_hold(tmp_path: Path, axes: str, planes: str) -> None:
+    shape = (2, 3, 20, 24) if len(axes) == 4 else (5, 20, 24)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros(shape, np.uint8),
+        photometric="minisblack",
+        metadata={"axes": axes} if axes else {},
+    )
+    for read in (read_raster, read_labels):
+        with pytest.raises(ImageError, match=f"is a stack of {planes} .*; save the one that you need"):
+            read(tmp_path / "a.tif")
+
+
+def test_lossless_jpeg_2000_is_not_said_to_be_lossy(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((20, 24), np.uint8)).save(tmp_path / "a.jp2", irreversible=False)
+    with pytest.raises(ImageError, match="JPEG2000 file whose compression may have altered label values"):
+        import_labels(tmp_path / "a.jp2")

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..arrays import ClassInfo, class_key
-from ..errors import ClassListError
+from ..errors import ClassListError, refuse
 from .labels import default_color
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 MAX_CLASSES = 255
 _LISTED = 5
@@ -85,6 +86,52 @@ def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: 
 def agree(table: Iterable[ClassInfo], classes: Sequence[ClassInfo], where: str = "the file") -> Numbered:
     """Give classes their numbers in a table; see `add_to_table`. Colours of the table are kept."""
     return add_to_table(table, [FileClass(info.name, info.id, info.color) for info in classes], where)
+
+
+def merge_names(
+    file: Path,
+    stored: Mapping[int, str],
+    classes: Iterable[ClassInfo],
+    others: Mapping[str, Sequence[ClassInfo]],
+    stems: Iterable[str],
+) -> dict[int, str]:
+    """Return the class names by number for a list of classes that all images of a folder share.
+
+    A renamed class replaces its earlier name, unless other images may still have it.
+
+    Args:
+        file: The list, for error messages.
+        stored: Its present names.
+        classes: The classes of the exported image.
+        others: See `Export.others`.
+        stems: Start of the names of the files that use the list, other than those of the exported image.
+
+    Raises:
+        ImageError: If a number has another name, and files that use it are not from an export to this folder.
+    """
+    names = {info.id: info.name for infos in others.values() for info in infos if info.id}
+    unknown = sorted(set(stems) - set(others))
+    numbers = {class_key(name): number for number, name in stored.items()}
+    for info in classes:
+        before = stored.get(info.id, info.name)
+        if unknown and (class_key(before) != info.key or numbers.get(info.key, info.id) != info.id):
+            known = (
+                before
+                if class_key(before) != info.key
+                else f"{info.name}' with the number '{numbers[info.key]}"
+            )
+            refuse(
+                file,
+                f"has the class '{known}', but here the number {info.id} is that of '{info.name}', and "
+                f"'{unknown[0]}' is not from an export to this folder",
+                "export to another folder",
+            )
+        names[info.id] = info.name
+    keys = {class_key(name) for name in names.values()}
+    kept = {
+        number: name for number, name in stored.items() if number not in names and class_key(name) not in keys
+    }
+    return kept | names
 
 
 def _number_in(name: str) -> int | None:

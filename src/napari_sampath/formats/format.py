@@ -129,6 +129,8 @@ class Shapes:
     in training."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Reason, such as "points without an area" -> number of annotations that are left out."""
+    malformed: list[str] = field(default_factory=list)
+    """For each annotation that cannot be read and is left out, which one it is and why, such as "shape 3: ..."."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the user."""
     image: str | None = None
@@ -170,6 +172,8 @@ class Export:
     """(H, W, 3) uint8 RGB, if known."""
     mpp: float | None = None
     """Micrometres per pixel, if known."""
+    others: Mapping[str, Sequence[ClassInfo]] = field(default_factory=dict)
+    """Start of the names of the files of the other images in the folder -> their classes."""
 
     @property
     def hw(self) -> tuple[int, int]:

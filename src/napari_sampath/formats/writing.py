@@ -103,10 +103,10 @@ def _add_entry(
     hw = (int(labels.class_map.shape[0]), int(labels.class_map.shape[1]))
     key = manifest.find_same(entries, name, snapshot.digest, hw)
     before = None if key is None else entries[key]
-    others = [entry.classes for other, entry in entries.items() if other != key]
-    labels, changed = _with_numbers_of(others, labels)
+    others = {entry.stem: entry.classes for other, entry in entries.items() if other != key}
+    labels, changed = _with_numbers_of(others.values(), labels)
     export = Export(
-        name, snapshot.file_name or name, "", labels, highest, folder, snapshot.image, snapshot.mpp
+        name, snapshot.file_name or name, "", labels, highest, folder, snapshot.image, snapshot.mpp, others
     )
     stem = _free_stem(export, entries, formats) if before is None else before.stem
     written = outputs(replace(export, stem=stem), formats)

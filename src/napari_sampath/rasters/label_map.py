@@ -52,9 +52,12 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
         raster = file.load(True)
     values, remarks = _one_channel(raster, path)
     if raster.lossy:
-        raise ImageError(
-            f"'{path}' is a {raster.format} file with lossy compression, which alters label values; {_EXPORT}."
+        # A file does not tell whether nothing was lost before it was compressed.
+        is_always = raster.format in ("JPEG", "MPO", "TIFF")
+        problem = (
+            "with lossy compression, which alters" if is_always else "whose compression may have altered"
         )
+        raise ImageError(f"'{path}' is a {raster.format} file {problem} label values; {_EXPORT}.")
     if raster.palette is not None:
         values, raster = _from_grey_palette(values, raster)
     values, converted = _whole_numbers(values, path)

@@ -48,10 +48,11 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
     remarks = _frames(image, os.fstat(stream.fileno()).st_size)
     mpp = mpp_of_dpi(image.info.get("dpi"))
     deep = kind == "PNG" and depth_and_kind in _PNG_16_BITS_WITH_CHANNELS
+    scaled = _scaled(image, depth_and_kind)
 
     def load(indexed: bool) -> Raster:
         raster = _deep_png(stream) if deep and indexed else from_pillow(image, indexed)
-        said = remarks + raster.remarks
+        said = remarks + raster.remarks + (scaled if indexed else ())
         return Raster(
             raster.values,
             kind,
@@ -68,6 +69,21 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
     item = 4 if image.mode[0] in "IF" or channels > 1 else 1
     return RasterFile(
         (image.height, image.width), _orientation(image, stream), item + channels, mpp, plain, load
+    )
+
+
+def _scaled(image: Image.Image, depth_and_kind: bytes) -> tuple[str, ...]:
+    """Return a clause for grey values of which Pillow, like other readers, makes 8 or 16 bits."""
+    stored = 0
+    if image.format == "PNG" and depth_and_kind in (b"\x02\x00", b"\x04\x00"):
+        stored = 2 ** depth_and_kind[0] - 1
+    elif image.format == "PPM":
+        # The parameters of the decoder are its mode and the highest value.
+        parameters = getattr(image, "tile", [])[:1]
+        stored = next((int(args[1]) for *_, args in parameters if isinstance(args, tuple)), 0)
+    highest = 65535 if image.mode[0] == "I" else 255
+    return (
+        (f"its grey values from 0 to {stored} were scaled to 0 to {highest}",) if 1 < stored < highest else ()
     )
 
 

@@ -26,6 +26,9 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _LOSSLESS = (1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 34925, 34933, 50000)
 """Compressions that keep values: none, CCITT, LZW, deflate, PackBits, LZMA, PNG, Zstandard; others may alter them."""
+_MAX_CHANNELS = 4
+_PLANES = {"Z": "slices", "T": "time points", "I": "pages"}
+"""Axis -> what lies along it."""
 _OTHER_PROGRAMS = {
     f"is_{kind}": False for kind in ("mmstack", "ndtiff", "lsm", "stk", "eer", "scanimage", "fluoview")
 }
@@ -95,11 +98,18 @@ def _check_axes(series: Any, path: Path) -> str:
     sizes = dict(zip(series.axes, series.shape, strict=True))
     kept = {letter: size for letter, size in sizes.items() if letter in "YX" or size > 1}
     letters, shape = "".join(kept), tuple(kept.values())
-    if "Q" in letters and len(letters) <= 3:  # Only the shape is known.
+    # Of some files, only the shape is known.
+    if "Q" in letters and (len(shape) < 3 or (len(shape) == 3 and min(shape[0], shape[2]) <= _MAX_CHANNELS)):
         return str(series.axes)
     if not {"Y", "X"} <= set(letters) or len(letters) > 3 or not set(letters) <= set("YXSC"):
+        planes = " and ".join(
+            f"{size} {_PLANES.get(axis, 'planes')}"
+            for axis, size in zip(letters, shape, strict=True)
+            if axis not in "YXSC"
+        )
         raise ImageError(
-            f"'{path}' is a stack (axes {letters}, shape {shape}); save a single grey or RGB plane."
+            f"'{path}' is a stack of {planes} (axes {letters}, shape {shape}); save the one that you need as a single "
+            "grey or RGB plane."
         )
     if sizes.get("C", 1) > 3:
         raise ImageError(

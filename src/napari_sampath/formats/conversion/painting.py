@@ -40,6 +40,7 @@ _MASK_IMAGES = 16
 _PX_PER_CROSSING = 32
 """Cost of one crossing of an outline with a pixel row, expressed as a number of filled pixels."""
 _IGNORED = "areas without an outline or marked to be ignored"
+_UNREADABLE = "that cannot be read"
 _OUTSIDE, _CUT, _EMPTY, _COVERED = "outside the image", "cut", "smaller than a pixel", "covered by others"
 
 
@@ -68,7 +69,7 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
             items.append(LabelledObject(number, numbers[shape.class_name], mask, shape.details))
     items = _number_objects(items)
     items = _order(items, shapes, options, counts)
-    total = len(shapes.items) + shapes.skipped.total() + len(shapes.ignored)
+    total = len(shapes.items) + shapes.skipped.total() + len(shapes.ignored) + len(shapes.malformed)
     if total and not items:
         raise _nothing_left(path, total, counts, shapes, placement)
     ignored = [_rasterise(shape, placement, budget, Counter()) for shape in shapes.ignored]
@@ -254,6 +255,7 @@ def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignor
     rule = "in the order of the file" if is_file_order else "the smaller one is on top"
     left_out = {
         **shapes.skipped,
+        f"annotations {_UNREADABLE}": len(shapes.malformed),
         **{f"objects {reason}": counts[reason] for reason in (_OUTSIDE, _EMPTY)},
         "objects that others cover completely": counts[_COVERED],
         _IGNORED: ignored,
@@ -261,6 +263,8 @@ def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignor
     notes = []
     if listed := [f"{number:,} {reason}" for reason, number in left_out.items() if number]:
         notes.append(f"Left out: {', '.join(listed)}.")
+    if shapes.malformed:
+        notes.append(f"The first that cannot be read is {shapes.malformed[0]}.")
     if counts[_CUT]:
         notes.append(f"{_plural(counts[_CUT])} cut off at the edge of the image.")
     if counts["partly covered"] or counts[_COVERED]:
@@ -274,10 +278,14 @@ def _nothing_left(
 ) -> ImageError:
     reasons = {**shapes.skipped, _IGNORED: len(shapes.ignored)}
     reasons |= {reason: counts[reason] for reason in (_OUTSIDE, _EMPTY, _COVERED)}
+    if shapes.malformed:
+        reasons[f"{_UNREADABLE}, such as {shapes.malformed[0]}"] = len(shapes.malformed)
     listed = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
     if counts[_OUTSIDE] and placement.hw is not None:
         height, width = placement.hw
         advice = f"give the offset of this image of {width} x {height} px, or choose the file of this image"
+    elif shapes.malformed:
+        advice = "correct it or export again"
     else:
         advice = "export outlines or masks"
     return ImageError(

@@ -26,6 +26,7 @@ _STARTS = (
     b"BM",
     b"RIFF",
     b"\0\0\0\x0cjP",
+    *(b"P%d%c" % (kind, space) for kind in range(1, 7) for space in b"\n \t\r"),
 )
 """First bytes of image files; lossy ones are recognised so that the reader can say why it refuses them."""
 
@@ -112,7 +113,7 @@ FORMATS = (
     Format(
         "image",
         "other label image",
-        (".bmp", ".gif", ".npy"),
+        (".bmp", ".gif", ".pgm", ".npy"),
         recognises=is_image,
         read=read,
         summary="One whole number per pixel.",

@@ -8,21 +8,19 @@ are declared as "unused N". Objects are not stored, only classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...arrays import ClassInfo, class_key
 from ...errors import ImageError, refuse
 from ...files import JsonError, read_json
-from ...rasters import read_labels
-from ..class_numbers import FileClass, add_to_table
+from ..class_numbers import FileClass, add_to_table, merge_names
 from ..foreign import choose_image, other_name
 from ..format import Export, Format, Output, ReadOptions
 from ..labels import Labels
 from ..source import Source
+from .label_images import read_map
 from .pixels import write_png
 
 _FOLDER = "nnUNet_raw/Dataset001_sampath"
@@ -65,8 +63,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
             refuse(root / _LABELS, f"has no '{ending}' files", "check the dataset")
         names = [f.name.removesuffix(ending) for f in files]
         file = files[choose_image(names, options.image_name, root)]
-    is_placed = options.scale is not None or options.offset_xy is not None
-    values = read_labels(file, None if is_placed else options.hw).values
+    values = read_map(file, options).values
     listed = [
         FileClass(name, value)
         for name, value in labels.items()
@@ -106,8 +103,8 @@ def write(export: Export) -> list[Output]:
         raise ImageError(
             "nnU-Net needs the image beside its labels; export from the image, not from a journal."
         )
-    names = _merged_names(root / _DATASET, export.classes)
     cases = {file.name.removesuffix(".png") for file in (root / _LABELS).glob("*.png")} | {export.stem}
+    names = _merged_names(root / _DATASET, export, cases - {export.stem})
     labels = {_BACKGROUND: 0} | {
         names.get(value, f"unused {value}"): value for value in range(1, max(names, default=0) + 1)
     }
@@ -161,19 +158,10 @@ def _read_dataset(file: Path) -> tuple[dict[str, int], str]:
         refuse(file, "is not the dataset.json of nnU-Net v2 with labels from 0 to 255", "correct it")
 
 
-def _merged_names(file: Path, classes: Sequence[ClassInfo]) -> dict[int, str]:
-    names = {
-        value: name for name, value in (_read_dataset(file)[0] if file.is_file() else {}).items() if value
-    }
-    names = {value: name for value, name in names.items() if name != f"unused {value}"}
-    for info in classes:
-        known = names.setdefault(info.id, info.name)
-        if class_key(known) != info.key:
-            raise ImageError(
-                f"'{file}' uses the number {info.id} for the class '{known}', but here it is the number of "
-                f"'{info.name}'; export to another folder."
-            )
-    return names
+def _merged_names(file: Path, export: Export, stems: set[str]) -> dict[int, str]:
+    stored = _read_dataset(file)[0] if file.is_file() else {}
+    named = {value: name for name, value in stored.items() if value and name != f"unused {value}"}
+    return merge_names(file, named, export.classes, export.others, stems)
 
 
 FORMATS = (

@@ -28,9 +28,10 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the annotations of a slide.
 
     Raises:
-        ImageError: If an annotation is malformed.
+        ImageError: If the file is damaged.
     """
     items: list[Shape] = []
+    malformed: list[str] = []
     skipped: Counter[str] = Counter()
     classes: list[FileClass] = []
     splines = index = 0
@@ -46,7 +47,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
                 if kind not in _AREAS:
                     skipped[no_area(kind)] += 1
                 else:
-                    with reading_shape(source.path, "annotation", element.get("Name") or index):
+                    with reading_shape(malformed, "annotation", element.get("Name") or index):
                         ring = _ring(element)
                         if len(ring) < 3:
                             skipped["outlines of fewer than 3 points"] += 1
@@ -55,7 +56,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
                             items.append(_shape(element, ring))
                 element.clear()
     notes = [f"{splines} splines were read as polygons through their points."] if splines else []
-    return Shapes(items=items, classes=classes, skipped=skipped, notes=notes)
+    return Shapes(items=items, classes=classes, skipped=skipped, malformed=malformed, notes=notes)
 
 
 def _ring(annotation: Element) -> Corners:

@@ -26,6 +26,7 @@ from ..format import KEEPS_ALL, Format, ImageEntry, Kept, ReadOptions, Shape, Sh
 from ..run_lengths import ColumnRuns
 from ..source import Source
 from .coco_writing import write
+from .corners import reading_shape
 
 _LISTS = {"images", "annotations", "categories"}
 _LONGEST_NUMBER = 18
@@ -72,25 +73,14 @@ class CocoFile:
             boxes: Return boxes without an outline as ignored areas instead of only counting them.
 
         Raises:
-            ImageError: If a segmentation is malformed.
+            ImageError: If an annotation has a category that is not listed, or run lengths of another size.
         """
         entry = self.images[index]
         shapes = Shapes(entry.hw, classes=list(self.classes), image=entry.name)
         for position, annotation in enumerate(self.annotations.get(self.keys[index], ()), start=1):
-            try:
-                _add(annotation, shapes, self.class_names, boxes)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                reason = (
-                    str(error)
-                    if isinstance(error, DatasetError | JsonError)
-                    else "its segmentation is malformed"
-                )
-                identity = annotation.get("id", position)
-                refuse(
-                    self.path,
-                    f"has an annotation {identity} that cannot be read: {reason.partition(';')[0].rstrip('.')}",
-                    "export it again",
-                )
+            identity = str(annotation.get("id", position))[:40]
+            with reading_shape(shapes.malformed, "annotation", identity):
+                _add(annotation, shapes, self, identity, boxes)
         if self.malformed:
             shapes.skipped["entries that are not annotations"] += self.malformed
         return shapes
@@ -235,11 +225,15 @@ def _side(value: Any) -> int:
     return side
 
 
-def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], boxes: bool) -> None:
+def _add(entry: dict[str, Any], shapes: Shapes, file: CocoFile, identity: str, boxes: bool) -> None:
     """Add an annotation to the objects or to the ignored areas, or count it as skipped."""
+    class_names = file.class_names
     key = _key(entry.get("category_id"))
     if key is None or (class_names and key not in class_names):
-        raise JsonError(f"its category {entry.get('category_id')} is not listed")
+        problem = (
+            f"has an annotation {identity} whose category {str(entry.get('category_id'))[:40]} is not listed"
+        )
+        refuse(file.path, problem, "add the category or correct the annotation")
     name = class_names.get(key, f"class {key}")  # A list of results has no categories.
     if not class_names and all(item.name != name for item in shapes.classes):
         shapes.classes.append(FileClass(name, _number(key)))
@@ -255,7 +249,7 @@ def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], 
         else:
             shapes.skipped[_NO_OUTLINE] += 1
         return
-    polygons, runs = _decode(segmentation, shapes)
+    polygons, runs = _decode(segmentation, shapes, file.path, identity)
     details, number = _details(entry)
     shapes.items.append(
         Shape(
@@ -264,11 +258,14 @@ def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], 
     )
 
 
-def _decode(segmentation: Any, shapes: Shapes) -> tuple[list[list[Any]], ColumnRuns | None]:
+def _decode(
+    segmentation: Any, shapes: Shapes, path: Path, identity: str
+) -> tuple[list[list[Any]], ColumnRuns | None]:
     """Decode the "segmentation" of an annotation: polygons, run lengths, or run lengths compressed to a string.
 
     Raises:
-        DatasetError, JsonError: If the run lengths are malformed or those of an image of another size.
+        ImageError: If the run lengths are those of an image of another size.
+        JsonError: If the run lengths are malformed.
         LookupError, TypeError, ValueError, AttributeError: If it has none of these layouts.
     """
     if isinstance(segmentation, list):
@@ -277,9 +274,16 @@ def _decode(segmentation: Any, shapes: Shapes) -> tuple[list[list[Any]], ColumnR
         return [[parse_ring(ring)] for ring in segmentation if ring], None
     height, width = convert(segmentation.get("size", list(shapes.hw or ())), tuple[Side, Side], "size")
     if shapes.hw is not None and shapes.hw != (height, width):
-        raise DatasetError(f"its size {[height, width]} is not the image's {list(shapes.hw)}")
+        stated = (
+            f"{width} x {height} px, but its image is {shapes.hw[1]} x {shapes.hw[0]} px (width x height)"
+        )
+        refuse(path, f"has an annotation {identity} of {stated}", "export it again")
+    try:
+        runs = ColumnRuns.parse(segmentation["counts"], (height, width))
+    except DatasetError as error:
+        raise JsonError(str(error).partition(";")[0].rstrip(".")) from error
     shapes.hw = height, width
-    return [], ColumnRuns.parse(segmentation["counts"], (height, width))
+    return [], runs
 
 
 def _details(entry: dict[str, Any]) -> tuple[dict[str, Any], int | None]:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import LocalMask
-from ...errors import ImageError, SampathError, refuse
+from ...errors import ImageError, SampathError
+from ...files import JsonError
 from ...rasters import check_pixels
 from ..foreign import Color
 from ..format import Shape
@@ -34,11 +35,16 @@ _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticErro
 
 
 @contextlib.contextmanager
-def reading_shape(path: Path, noun: str, index: Any) -> Iterator[None]:
-    """Name the shape in the error message if a `with` block finds it malformed.
+def reading_shape(malformed: list[str], noun: str, index: Any) -> Iterator[None]:
+    """Leave out a shape that a `with` block finds malformed.
+
+    Args:
+        malformed: Extended by the shape and the reason, see `Shapes.malformed`.
+        noun: What the format calls a shape.
+        index: Its number or name.
 
     Raises:
-        ImageError: If the block raises an error of the kinds that malformed content causes.
+        SampathError: If the block raises one, for problems that concern the whole file.
     """
     try:
         yield
@@ -46,9 +52,9 @@ def reading_shape(path: Path, noun: str, index: Any) -> Iterator[None]:
         raise
     except _MALFORMED as error:
         # Only messages of ValueErrors are written for a user; a KeyError says no more than a name.
-        is_message = type(error) is ValueError and len(str(error)) < _MAX_REASON and str(error).isprintable()
-        reason = str(error) if is_message else "a value is missing or malformed"
-        refuse(path, f"has a {noun} ({index}) that cannot be read: {reason}", "correct it or export again")
+        is_message = type(error) in (ValueError, JsonError)
+        text = str(error) if is_message and len(str(error)) < _MAX_REASON and str(error).isprintable() else ""
+        malformed.append(f"{noun} {index}: {text.rstrip('.') or 'a value is missing or malformed'}")
 
 
 def to_corners(values: Any) -> Corners:

@@ -50,7 +50,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the shapes of one image, those with the lowest `z_order` first.
 
     Raises:
-        ImageError: If a shape is malformed, there are several images and no name is given, or the file is for a video.
+        ImageError: If there are several images and no name is given, or the file is for a video.
         UnknownNameError: If there is no image of that name.
     """
     entries, classes = _scan(source, options.image_name)
@@ -107,8 +107,9 @@ def _read_image(image: Element, classes: list[FileClass], source: Source) -> Sha
     hw = stated_size(image.get("height"), image.get("width"), source.path)
     ordered: list[tuple[int, Any, Shape]] = []
     skipped: Counter[str] = Counter()
+    malformed: list[str] = []
     for index, element in enumerate(image, start=1):
-        with reading_shape(source.path, f"shape of the type '{element.tag}'", index):
+        with reading_shape(malformed, f"shape of the type '{element.tag}'", index):
             if element.tag in _SHAPES:
                 group = element.get("group_id", "0")
                 key = (element.get("label"), group) if group not in ("", "0") else index
@@ -119,7 +120,9 @@ def _read_image(image: Element, classes: list[FileClass], source: Source) -> Sha
     for _, key, shape in sorted(ordered, key=lambda entry: entry[0]):
         parts.setdefault(key, []).append(shape)
     items = [join_parts(group) for group in parts.values()]
-    return Shapes(hw, items, classes, skipped=skipped, image=image.get("name"), is_ordered=True)
+    return Shapes(
+        hw, items, classes, skipped=skipped, malformed=malformed, image=image.get("name"), is_ordered=True
+    )
 
 
 def _shape(element: Element, hw: tuple[int, int] | None) -> Shape:

@@ -26,6 +26,7 @@ from ..foreign import Side, dump_json, parse_color, parse_ring
 from ..format import KEEPS_ALL, Export, Format, Output, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects
 from ..source import Source
+from .corners import reading_shape
 
 UNCLASSIFIED = "Unclassified"
 _KEY = "sampath."
@@ -120,7 +121,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         options: `geometry` selects the outline of the cell or of its nucleus.
 
     Raises:
-        ImageError: If a feature is malformed.
+        ImageError: If it has no list of features.
     """
     return parse(source.json, source.path, options)
 
@@ -136,7 +137,7 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
         if plane != first:
             shapes.skipped["objects of other slices or time points than the first"] += 1
             continue
-        try:
+        with reading_shape(shapes.malformed, "feature", number):
             geometry, properties = feature.get("geometry"), feature.get("properties") or {}
             if options.geometry == "nucleus" and feature.get("nucleusGeometry"):
                 geometry, nuclei = feature["nucleusGeometry"], nuclei + 1
@@ -146,8 +147,6 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
             else:
                 kind = geometry.get("type") if isinstance(geometry, dict) else None
                 shapes.skipped[f"{_WITHOUT_AREA.get(str(kind), 'features')} without an area"] += 1
-        except (LookupError, TypeError, ValueError, AttributeError):
-            refuse(path, f"has a malformed feature (number {number})", "export it again")
     if nuclei:
         shapes.notes.append(
             f"The outline of the nucleus was read for {nuclei:,} of {len(shapes.items):,} objects."

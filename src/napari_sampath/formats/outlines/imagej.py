@@ -7,7 +7,8 @@ them.
 
 The class of a ROI is the property that this package or QuPath stored (`qupath.object.classification`), else its group,
 else its name without the number at the end that the ROI Manager appends; automatic names such as "0012-0034" stand for
-no class. https://qupath.readthedocs.io/en/stable/docs/advanced/imagej.html explains how QuPath reads the files.
+no class. A group has the name that all its ROIs, and no others, have; otherwise it is called "group 3".
+https://qupath.readthedocs.io/en/stable/docs/advanced/imagej.html explains how QuPath reads the files.
 """
 
 from __future__ import annotations
@@ -17,33 +18,25 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import refuse
-from ...files import JsonError, parse_json
 from .. import rings
 from ..class_numbers import FileClass
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import MAX_COORDINATE, Corners, ellipse, no_area, reading_shape, rectangle, to_corners
+from .imagej_classes import OWN, QUPATH_CLASS, class_names, properties_of
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-_QUPATH_CLASS = "qupath.object.classification"
-_OWN = "sampath"
 _MAGIC = b"Iout"
 _MAX_ROI_BYTES = 2**26
 _DAMAGED = (ValueError, TypeError, LookupError, struct.error, RuntimeError, ArithmeticError, AssertionError)
-_NUMBER_AT_END = re.compile(r"[-_ ]+\d+$")
-_AUTOMATIC = re.compile(r"[\d\W_]*|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|F\d+-C\d*", re.IGNORECASE)
-"""Names that ImageJ and `roifile` (in Cellpose) assign automatically."""
-_MAX_NAMES = 20
-"""If more different names than this rarely repeat, they are names of objects, not of classes."""
 _CURVE = np.linspace(0, 1, 33)[1:, None]
 """Curve parameters, 0 excluded, at which a Bezier curve is evaluated."""
 _MOVE, _LINE, _QUADRATIC, _CUBIC, _CLOSE = range(5)
@@ -60,37 +53,30 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     If ROIs lie on several slices of a stack, only those on the first of these slices or without a slice are read.
 
     Raises:
-        ImageError: If a ROI is damaged.
+        ImageError: If there is no ROI, or the file is damaged.
     """
-    rois = [(name, _decode(source, name, content)) for name, content in _contents(source)]
-    if not rois:
+    shapes = Shapes()
+    rois: list[tuple[str, ImagejRoi]] = []
+    for name, content in _contents(source):
+        with reading_shape(shapes.malformed, "ROI", name):
+            rois.append((name, _decode(content)))
+    if not rois and not shapes.malformed:
         refuse(source.path, "has no ROI", "save the ROIs again")
     first = min((place for _, roi in rois if (place := _slice(roi)) > (0, 0)), default=(0, 0))
     chosen = [(name, roi) for name, roi in rois if _slice(roi) <= first]
-    shapes = Shapes()
+    class_of = class_names([(name, roi) for name, roi in chosen if not _no_area(roi)], shapes.notes)
     groups: dict[str, int | None] = {}
-    named: set[str] = set()
     rounded = 0
     for name, roi in chosen:
-        with reading_shape(source.path, "ROI", name):
+        with reading_shape(shapes.malformed, "ROI", name):
             kind = _no_area(roi)
             if kind:
                 shapes.skipped[no_area(kind)] += 1
                 continue
-            shape, has_class = _shape(name, roi)
+            shape = _shape(roi, class_of(name, roi))
             shapes.items.append(shape)
             groups.setdefault(shape.class_name, roi.group or None)
-            if shape.class_name and not has_class:
-                named.add(shape.class_name)
             rounded += roi.rounded_rect_arc_size > 0 and _kind(roi) == "RECT"
-    if len(named) > _MAX_NAMES and 2 * len(named) > len(shapes.items):
-        shapes.items = [
-            replace(shape, class_name="") if shape.class_name in named else shape for shape in shapes.items
-        ]
-        shapes.notes.append(
-            f"The {len(named)} names of ROIs were not read as classes, because they rarely repeat."
-        )
-        groups = {name: group for name, group in groups.items() if name not in named}
     shapes.classes = [FileClass(name, group) for name, group in groups.items()]
     if others := len(rois) - len(chosen):
         shapes.notes.append(f"{others} ROIs of other slices than slice {first[1]} were left out.")
@@ -113,7 +99,7 @@ def write(export: Export) -> list[Output]:
                 roi.group = info.id
                 roi.stroke_color = bytes([255, *info.color])
                 details = json.dumps({"class": info.name, "number": obj.number, **obj.details})
-                roi.props = f"{_QUPATH_CLASS}: {_basic(info.name)}\n{_OWN}: {details}\n"
+                roi.props = f"{QUPATH_CLASS}: {_basic(info.name)}\n{OWN}: {details}\n"
                 # A fixed date, so that repeated exports give the same file.
                 archive.writestr(zipfile.ZipInfo(f"{roi.name}.roi"), roi.tobytes())
 
@@ -134,13 +120,13 @@ def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
         yield member.rpartition("/")[2][:-4], content
 
 
-def _decode(source: Source, name: str, content: bytes) -> ImagejRoi:
+def _decode(content: bytes) -> ImagejRoi:
     from roifile import ImagejRoi
 
     try:
         return ImagejRoi.frombytes(content)
     except _DAMAGED:
-        refuse(source.path, f"has a ROI ('{name}') that is damaged", "save the ROIs again")
+        raise ValueError("it is damaged") from None
 
 
 def _slice(roi: ImagejRoi) -> tuple[int, int]:
@@ -161,38 +147,17 @@ def _no_area(roi: ImagejRoi) -> str:
     return "" if kind in ("POLYGON", "FREEHAND", "TRACED", "RECT", "OVAL") else kind.lower() or "unknown ROI"
 
 
-def _shape(name: str, roi: ImagejRoi) -> tuple[Shape, bool]:
-    """Return a shape, and whether its class is stated and not taken from the name of the ROI."""
-    lines = (line.partition(":") for line in roi.props.splitlines())
-    properties = {key.strip(): value.strip() for key, _, value in lines}
-    own: dict[str, Any] = {}
-    try:
-        stored = parse_json(properties.get(_OWN, "{}"))
-        own = stored if isinstance(stored, dict) else {}
-    except JsonError:
-        pass  # Another program has changed the property; class and outline are independent of it.
+def _shape(roi: ImagejRoi, class_name: str) -> Shape:
+    own = {key: value for key, value in properties_of(roi)[1].items() if key != "class"}
     number = own.pop("number", None)
-    stated = (
-        own.pop("class", None) or properties.get(_QUPATH_CLASS) or (roi.group > 0 and f"group {roi.group}")
-    )
     color = tuple(roi.stroke_color[1:]) if any(roi.stroke_color) else None
-    shape = Shape(
-        str(stated or _class(roi.name or name)),
+    return Shape(
+        class_name,
         [_outlines(roi)],
         number=number if isinstance(number, int) else None,
         details=own,
         color=color if color is None else (color[0], color[1], color[2]),
     )
-    return shape, bool(stated)
-
-
-def _class(name: str) -> str:
-    """Return the class that the name of a ROI states; "" if ImageJ made the name automatically."""
-    # The name is matched as a whole first, because the numbers at the end are part of an automatic name.
-    if _AUTOMATIC.fullmatch(name):
-        return ""
-    name = _NUMBER_AT_END.sub("", name).strip()
-    return "" if _AUTOMATIC.fullmatch(name) else name
 
 
 def _outlines(roi: ImagejRoi) -> list[Corners]:

@@ -32,9 +32,10 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the regions of all layers of a slide.
 
     Raises:
-        ImageError: If a region is malformed.
+        ImageError: If the file is damaged.
     """
     items: list[Shape] = []
+    malformed: list[str] = []
     skipped: Counter[str] = Counter()
     regions: list[tuple[str, Corners]] = []
     holes: list[Corners] = []
@@ -43,7 +44,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             if element.tag == "Annotation" and is_start:
                 regions, holes = [], []
             elif element.tag == "Region" and not is_start:
-                with reading_shape(source.path, "region", element.get("Id", "?")):
+                with reading_shape(malformed, "region", element.get("Id", "?")):
                     ring = _ring(element, skipped)
                     if ring is not None and element.get("NegativeROA") == "1":
                         holes.append(ring)
@@ -53,7 +54,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             elif element.tag == "Annotation":
                 items += _layer(element, regions, holes)
                 element.clear()
-    return Shapes(items=items, skipped=skipped)
+    return Shapes(items=items, skipped=skipped, malformed=malformed)
 
 
 def _ring(region: Element, skipped: Counter[str]) -> Corners | None:

@@ -39,16 +39,17 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the polygons of a file, those of the lowest layer first.
 
     Raises:
-        ImageError: If a polygon is malformed.
+        ImageError: If the file is damaged.
     """
     info, entries, path = source.json["info"], source.json["objects"], source.path
     hw = stated_size(info.get("height"), info.get("width"), path)
     if not isinstance(entries, list):
         refuse(path, "has no list of objects", "export it again")
     skipped: Counter[str] = Counter()
+    malformed: list[str] = []
     layered: list[tuple[float, dict[str, Any], Corners]] = []
     for index, entry in enumerate(entries, start=1):
-        with reading_shape(path, "polygon", index):
+        with reading_shape(malformed, "polygon", index):
             points = to_corners(entry["segmentation"])
             if len(points) < 3:
                 skipped["outlines of fewer than 3 points"] += 1
@@ -63,7 +64,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         else []
     )
     name = str(info.get("name") or "") or None
-    return Shapes(hw, items, skipped=skipped, notes=notes, image=name, is_ordered=True)
+    return Shapes(hw, items, skipped=skipped, malformed=malformed, notes=notes, image=name, is_ordered=True)
 
 
 def _stack(layered: list[tuple[float, dict[str, Any], Corners]]) -> tuple[list[_Object], int]:

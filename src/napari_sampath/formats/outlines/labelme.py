@@ -2,8 +2,9 @@
 
 https://github.com/wkentaro/labelme, `labelme/_label_file.py` (the file) and `labelme/_utils/_shape.py` (the pixels of
 each kind of shape). X-AnyLabeling adds kinds of shapes and members, https://github.com/CVHub520/X-AnyLabeling,
-`docs/en/user_guide.md`. Shapes of one label and `group_id` are parts of one object. The image that a file may contain
-(`imageData`) is not decoded.
+`docs/en/user_guide.md`. Shapes of one label and `group_id` are parts of one object; if all shapes of a file have the
+group 0, with which some programs fill the member, none is in a group. The image that a file may contain (`imageData`)
+is not decoded.
 
 Written outlines run along pixel edges. labelme's own conversion to masks also fills the pixels that an outline passes
 through, and so adds a row and a column at the lower and right edges of an object.
@@ -14,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the shapes of a file.
 
     Raises:
-        ImageError: If a shape is malformed.
+        ImageError: If it has no list of shapes, or an impossible size.
     """
     content, path = source.json, source.path
     hw = stated_size(content.get("imageHeight"), content.get("imageWidth"), path)
@@ -66,26 +66,36 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     if not isinstance(entries, list):
         refuse(path, "has no list of shapes", "export it again")
     parts: dict[Any, list[Shape]] = {}
-    ignored: list[Shape] = []
-    skipped: Counter[str] = Counter()
+    shapes = Shapes(hw, image=str(content["imagePath"]))
+    is_grouped = not _all_in_group_0(entries)
     for index, entry in enumerate(entries, start=1):
-        with reading_shape(path, "shape", index):
+        with reading_shape(shapes.malformed, "shape", index):
             kind = str(entry.get("shape_type") or "polygon")
             part = _part(entry, kind, hw or options.hw)
             if part is None:
-                skipped[no_area(kind)] += 1
+                shapes.skipped[no_area(kind)] += 1
                 continue
             if part.class_name == _BACKGROUND:
-                skipped[f"areas labelled '{_BACKGROUND}'"] += 1
+                shapes.skipped[f"areas labelled '{_BACKGROUND}'"] += 1
                 continue
             if part.class_name == _IGNORE:
-                ignored.append(part)
+                shapes.ignored.append(part)
                 continue
             group = entry.get("group_id")
-            key = index if group is None else (part.class_name, str(group))
+            key = index if group is None or not is_grouped else (part.class_name, str(group))
             parts.setdefault(key, []).append(part)
-    items = [join_parts(group) for group in parts.values()]
-    return Shapes(hw, items, skipped=skipped, ignored=ignored, image=str(content["imagePath"]))
+    shapes.items = [join_parts(group) for group in parts.values()]
+    if not is_grouped:
+        shapes.notes.append("All shapes are in the group 0, so each was read as an object of its own.")
+    elif joined := sum(len(group) for group in parts.values() if len(group) > 1):
+        count = sum(len(group) > 1 for group in parts.values())
+        shapes.notes.append(f"{joined:,} shapes were joined to {count:,} objects by their group_id.")
+    return shapes
+
+
+def _all_in_group_0(entries: list[Any]) -> bool:
+    groups = [entry.get("group_id") for entry in entries if isinstance(entry, dict)]
+    return len(groups) > 1 and all(group in (0, "0") for group in groups)
 
 
 def write(export: Export) -> list[Output]:

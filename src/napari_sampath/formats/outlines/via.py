@@ -30,7 +30,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the regions of one image.
 
     Raises:
-        ImageError: If a region is malformed, or there are several images and no name is given.
+        ImageError: If the layout is another one, or there are several images and no name is given.
         UnknownNameError: If there is no image of that name.
     """
     entries = _entries(source.json)
@@ -42,9 +42,9 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     regions = list(regions.values()) if isinstance(regions, dict) else regions
     if not isinstance(regions, list):
         refuse(source.path, "has no list of regions", "export it again")
-    items, skipped = [], Counter[str]()
+    items, skipped, malformed = [], Counter[str](), list[str]()
     for index, region in enumerate(regions, start=1):
-        with reading_shape(source.path, "region", index):
+        with reading_shape(malformed, "region", index):
             area = region["shape_attributes"]
             kind = str(area["name"])
             ring = _ring(area, kind)
@@ -52,7 +52,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
                 skipped[no_area(kind)] += 1
             else:
                 items.append(Shape(_class(region.get("region_attributes") or {}), polygons=[[ring]]))
-    return Shapes(items=items, skipped=skipped, image=str(entry["filename"]))
+    return Shapes(items=items, skipped=skipped, malformed=malformed, image=str(entry["filename"]))
 
 
 def images(source: Source) -> list[ImageEntry]:
