@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from .targets import find, home
-from .worker import HANG_S, START_S, prepare
+from .worker import HANG_S, PATIENCE, START_S, prepare
 
-_KILL_S = HANG_S + 8
+_KILL_S = PATIENCE * HANG_S + 8
 _ROOT = Path(__file__).parents[2]
 PASSED = ("read", "refused")
 
@@ -71,7 +71,7 @@ class _Worker:
             requests.flush()
         except OSError:
             return self._crashed()
-        ready, _, _ = select.select([answers], [], [], START_S if number < 0 else _KILL_S)
+        ready, _, _ = select.select([answers], [], [], PATIENCE * START_S if number < 0 else _KILL_S)
         if not ready:
             self.close()
             return {
@@ -168,6 +168,8 @@ class Run:
             result = worker.ask(name, -1, 0)
             if result["verdict"] != "read":
                 self._count(name, -1, {**result, "verdict": "traceback", "where": "valid file"})
+            if worker.process.poll() is not None:
+                worker = _Worker(self.folder, self.seed)
         return worker
 
     def _count(self, target: str, number: int, result: dict[str, Any]) -> None:

@@ -25,6 +25,9 @@ from .targets import Target, find
 from .values import CANARY
 
 HANG_S = 10
+"""Processor time for a file; other programs on the machine do not count."""
+PATIENCE = 12
+"""Multiple of this time that a file may take on the clock, for readers that wait."""
 START_S = 120
 """Time for a valid file, which loads libraries."""
 LIMIT_BYTES = 2**30
@@ -53,6 +56,7 @@ def work(folder: Path, seed: int) -> None:
     warnings.simplefilter("ignore")
     faulthandler.enable()
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     events: list[str] = []
     watch = _Watch(folder, events)
     out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -145,10 +149,12 @@ def read(target: Target, path: Path, limit_s: float) -> dict[str, Any]:
     before = _status("VmRSS")
     result: dict[str, Any] = {"verdict": "read"}
     try:
-        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE * limit_s)
+        signal.setitimer(signal.ITIMER_PROF, limit_s)
         try:
             target.read(path)
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
     except SampathError as error:
         text = str(error)

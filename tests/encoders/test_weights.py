@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import socket
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -359,6 +360,18 @@ def test_a_flipped_bit_in_a_weight_is_found(tmp_path: Path, suffix: str) -> None
         with pytest.raises(WeightsError, match=r"damaged|digest") as caught:
             load_state_dict(flipped(path, position))
         one_sentence(caught.value)
+
+
+def test_a_zip_member_that_cannot_be_decompressed_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(9_000))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"archive/data.pkl") + len(b"archive/data.pkl")
+    content[start] = 0xFF  # a type of blocks that does not exist
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="truncated, damaged or not a weights file"):
+        load_state_dict(path)
 
 
 def test_listed_digests_are_checked(tmp_path: Path) -> None:

@@ -109,3 +109,9 @@ def test_names_and_groups_of_rois(
     assert {info.id: info.name for info in objects.classes} == classes
     assert note in " ".join(objects.notes)
     assert bool(note) == bool(objects.notes)
+
+
+@pytest.mark.parametrize("text", ["names: " + "[" * 40_000, "names:\n  " + "- " * 40_000, "{" * 40_000])
+def test_nested_lists_of_classes_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SampathError, match="nested too deeply"):
+        yolo(tmp_path, [OUTLINE], text)

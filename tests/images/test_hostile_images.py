@@ -19,7 +19,7 @@ from PIL import Image
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images import read
-from napari_sampath.rasters import read_labels, read_size
+from napari_sampath.rasters import read_labels, read_raster, read_size
 from support.paths import CASES
 from support.sample_images import RGB, check_sentence
 
@@ -243,3 +243,12 @@ def test_formats_outside_the_list_are_refused(tmp_path: Path) -> None:
     for suffix in ("ico", "pcx", "tga", "sgi", "pdf", "eps"):
         Image.fromarray(RGB).save(tmp_path / f"a.{suffix}")
         refused(tmp_path / f"a.{suffix}", "not a readable image")
+
+
+def test_the_header_of_a_numpy_file_is_not_nested(tmp_path: Path) -> None:
+    for brackets in (b"{", b"[\n", b"("):
+        header = brackets * (9_000 // len(brackets))
+        content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        (tmp_path / "a.npy").write_bytes(content)
+        with pytest.raises(ImageError, match="its header is nested"):
+            read_raster(tmp_path / "a.npy")

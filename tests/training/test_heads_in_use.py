@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,6 +79,15 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "heads" / "heads.json").write_text("{")
     with pytest.raises(DatasetError, match=r"heads\.json"):
         HeadsInUse(tmp_path)
+
+
+def test_a_head_whose_name_is_too_long_is_missing(tmp_path: Path) -> None:
+    content = {"schema": 1, "accepted": ["a" * 5000], "offered": "b" * 5000}
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "heads.json").write_text(json.dumps(content), encoding="utf-8")
+    heads = HeadsInUse(tmp_path)
+    assert heads.current is None
+    assert heads.offered is None
 
 
 @pytest.fixture

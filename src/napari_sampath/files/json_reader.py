@@ -69,7 +69,8 @@ def read_regular(path: str | Path, limit_bytes: int) -> bytes:
         size = os.fstat(stream.fileno()).st_size
         if size > limit_bytes:
             raise JsonError(f"it has {size:,} bytes, more than {limit_bytes:,}")
-        return stream.read(limit_bytes + 1)
+        # Python allocates the memory for the whole size that is asked for.
+        return stream.read(size + 1)
 
 
 def parse_json(content: bytes | str, limit_bytes: int = MAX_BYTES) -> Any:

@@ -14,6 +14,7 @@ from .raster import Raster, RasterFile
 
 START = b"\x93NUM"
 _MAX_HEADER = 10_000
+_MAX_BRACKETS = 100
 
 
 def open_numpy(stream: BinaryIO, path: Path) -> RasterFile:
@@ -60,6 +61,12 @@ def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     }.get(version)
     if read is None:
         raise ValueError(f"the version {version} of its header is unknown")
+    start = stream.tell()
+    length = int.from_bytes(stream.read(2 * version[0]), "little")
+    header = stream.read(min(length, _MAX_HEADER))
+    if sum(map(header.count, (b"{", b"[", b"("))) > _MAX_BRACKETS:
+        raise ValueError("its header is nested")  # Python's parser would need very long for it.
+    stream.seek(start)
     shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER)
     if any(side < 0 for side in shape):
         raise ValueError(f"its shape is {shape}")

@@ -9,6 +9,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -141,7 +142,10 @@ def _check_sums(path: Path) -> None:
         total = sum(entry.file_size for entry in archive.infolist())
         if total > 2 * path.stat().st_size + _MAX_EXPANDED_BYTES:
             raise zipfile.BadZipFile("its members are larger than a weights file")
-        damaged = archive.testzip()
+        try:
+            damaged = archive.testzip()
+        except zlib.error as error:
+            raise zipfile.BadZipFile(f"a member cannot be decompressed ({error})") from error
     if damaged is not None:
         raise zipfile.BadZipFile(f"the checksum of '{damaged}' is wrong")
 

@@ -10,6 +10,7 @@ even-odd rule; `ultralytics` draws the connecting lines one pixel wide.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
 _LEVELS = 3
 """Number of parent folders of the text file that are searched for the class names."""
 _MAX_NAMES_BYTES = 2**20
+_NESTED = re.compile(r"(?:[\[{?:]\s*|- +){200}")
 _POSE_VALUES = 10, 304
 """Numbers of values of a line for which it may be a pose; lines of 8 values are rotated boxes."""
 _CHECKED_LINES = 100
@@ -217,6 +219,8 @@ def _parse_names(file: Path) -> tuple[dict[int, str], int | None]:
 
     try:
         content = read_regular(file, _MAX_NAMES_BYTES).decode("utf-8-sig")
+        if _NESTED.search(content):  # The time of PyYAML grows with the square of the depth.
+            raise ValueError("it is nested too deeply")
         if file.suffix in (".txt", ".names"):
             return dict(enumerate(line.strip() for line in content.rstrip().splitlines())), None
         dataset = yaml.safe_load(content)

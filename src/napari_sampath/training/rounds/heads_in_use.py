@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -125,5 +126,6 @@ class HeadsInUse:
             raise DatasetError(
                 f"'{file}' cannot be read ({error}); restore it from a backup, or delete it and train a head again."
             ) from error
-        existing = [path for path in accepted if path.is_file()]
-        return existing, offered if offered is not None and offered.is_file() else None
+        # Unlike `Path.is_file`, `os.path.isfile` does not raise for a name that is too long.
+        existing = [path for path in accepted if os.path.isfile(path)]
+        return existing, offered if offered is not None and os.path.isfile(offered) else None
