@@ -16,8 +16,10 @@ from support.models.discs import loader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SIZE = (960, 700)
-"""Width and height of the windows; large windows are slow to draw without a graphics card."""
+SIZE = (1280, 800)
+"""Width and height of the windows: the smallest in which the docks must fit."""
+SMALL = (1100, 700)
+"""Width and height with `small_window`; large windows are slow to draw without a graphics card."""
 PASSED = pytest.StashKey[bool]()
 
 
@@ -118,16 +120,16 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
 
 
 @pytest.fixture
-def laptop_screen(screen: ViewerPool) -> Iterator[None]:
-    """Viewers of 1280 x 800, the smallest window in which the docks must fit."""
-    screen.size = (1280, 800)
+def small_window(screen: ViewerPool) -> Iterator[None]:
+    """Viewers of `SMALL`."""
+    screen.size = SMALL
     yield
     screen.size = SIZE
 
 
 @pytest.fixture
 def viewers(screen: ViewerPool, qtbot: Any) -> Callable[[], Any]:
-    """Factory of visible viewers, of `SIZE` or as `laptop_screen` sets it."""
+    """Factory of visible viewers, of `SIZE` or as `small_window` sets it."""
 
     def make() -> Any:
         viewer = screen.take()

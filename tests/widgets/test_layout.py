@@ -17,7 +17,7 @@ from support.models.discs import DiscModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("laptop_screen")]
+pytestmark = pytest.mark.gui
 
 DOCKS = ("objects:Objects", "segment:Segment", "train:Train", "folder:Folder", "export:Export")
 

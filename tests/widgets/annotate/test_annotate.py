@@ -20,7 +20,7 @@ from support.models.discs import DiscModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
 QUIET_MS = 400
 """Time in which a window may still paint earlier changes."""
@@ -607,9 +607,10 @@ def test_the_dock_follows_the_brush_key_of_napari(
     assert window.session.document.class_map[20, 40] == 1
 
 
-@pytest.mark.usefixtures("laptop_screen")
 def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
+    window.viewer.window._qt_window.resize(1280, 800)
+    window.driver.settle()
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
     window.state.message.emit(
         "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
@@ -621,7 +622,6 @@ def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissu
         assert_nothing_cut_off(window.viewer, window.dock)
 
 
-@pytest.mark.usefixtures("laptop_screen")
 def test_the_dock_does_not_scroll_while_the_image_is_encoded(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
@@ -630,6 +630,7 @@ def test_the_dock_does_not_scroll_while_the_image_is_encoded(
     model = DiscModel()
     model.go_on.clear()
     window = open_window(tissue, model, ready=False)
+    window.viewer.window._qt_window.resize(1280, 800)
     tab = window.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
     window.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")
