@@ -22,7 +22,7 @@ IntArray: TypeAlias = npt.NDArray[np.integer]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 _BAND_PX = 2**20
-"""Elements of a mask that are averaged at a time."""
+"""Number of elements of a mask that are averaged at a time."""
 GRID = 64
 """Side of a feature map of one tile, in cells."""
 LOGITS_PX = 256

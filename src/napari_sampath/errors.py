@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 _LONGEST = 1000
-"""Letters of a message that are shown."""
+"""Maximum number of characters of a message that are shown."""
 
 
 class SampathError(Exception):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["ok", "note", "problem"]
-"""A note restricts what is possible; a problem prevents it."""
+"""Severity: with a note, something works with restrictions; with a problem, it does not work."""
 
 CHILD_TIMEOUT_S = 300
 """Time after which another process is ended; on a busy computer, importing PyTorch alone can take a minute."""
@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """What a process reported, or how it failed."""
+    """Report of a process, or the reason for its failure."""
 
     values: Mapping[str, Any]
     failure: str

@@ -58,7 +58,7 @@ def check_computer() -> Job[list[Check]]:
     broken = any(check.state == "problem" and check.name == "PyTorch" for check in checks)
     if broken:
         checks.append(
-            Check("Self-test", "problem", "not run, because PyTorch does not work", "Mend PyTorch first.")
+            Check("Self-test", "problem", "not run, because PyTorch does not work", "Repair PyTorch first.")
         )
     else:
         checks.append(_self_test(run_child(f"{__package__}.self_test")))
@@ -149,7 +149,7 @@ def _torch(result: ChildResult) -> list[Check]:
         return checks
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
     if not has_gpu:
-        return [*checks, Check("GPU", "ok", "none was found; sampath-tiny is made for processors")]
+        return [*checks, Check("GPU", "ok", "none was found; sampath-tiny runs on the CPU")]
     remedy = (
         "Update the driver, or install the build of PyTorch for it: https://pytorch.org/get-started/locally/."
     )
@@ -162,7 +162,7 @@ def _torch(result: ChildResult) -> list[Check]:
 def _self_test(result: ChildResult) -> Check:
     """Describe the result of encoding, clicking, writing and reading."""
     if result.failure:
-        remedy = "Mend the problems above; if there are none, report this output."
+        remedy = "Solve the problems above; if there are none, report this output."
         return Check("Self-test", "problem", f"a click on the sample failed ({result.failure})", remedy)
     seconds: Mapping[str, float] = result.values["seconds"]
     times = ", ".join(f"{step} {value:.2f} s" for step, value in seconds.items())

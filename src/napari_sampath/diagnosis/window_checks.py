@@ -33,7 +33,7 @@ def describe_window(result: ChildResult, environment: Mapping[str, str], system:
     """Turn the result of the probe into checks.
 
     Args:
-        result: What `widgets.window_probe` reported, or how it ended.
+        result: Report of `widgets.window_probe`, or the reason for its failure.
         environment: Variables of this process.
         system: `sys.platform`.
     """

@@ -22,7 +22,7 @@ _EARLIER_ALLOWED = " -_.~!#$&'()+,;=@[]^`{}"
 
 
 def file_stem(name: str) -> str:
-    """Return the stem of the files of an image: its name, with characters encoded that a file system refuses.
+    """Return the stem of the files of an image: its name, percent-encoded where file systems require it.
 
     Percent signs, umlauts and all other characters stay. Two names may have the same stem, see `free_name`.
     """

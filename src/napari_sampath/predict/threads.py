@@ -1,4 +1,4 @@
-"""Number of threads that answer a prompt, chosen by what other processes leave free.
+"""Choice of the number of threads that answer a prompt, by the cores that other processes leave free.
 
 A prompt runs hundreds of small parallel regions. At the end of each, all threads wait for the slowest one, so a thread
 whose core is taken by another process delays all of them. With as many threads as free cores, none waits.
@@ -20,9 +20,9 @@ import torch
 
 _LOADAVG = Path("/proc/loadavg")
 _SAMPLES = 3
-"""Number of counts of running threads; the lowest is used, so that a daemon that runs for an instant is ignored."""
+"""How often running threads are counted; the lowest count is used, to ignore daemons that run for an instant."""
 _WINDOW_S = 0.2
-"""Shortest time over which the use of processors is measured, where running threads cannot be counted."""
+"""Minimum time over which the use of cores is measured on systems where running threads cannot be counted."""
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def union(first: Box | None, second: Box | None) -> Box | None:
 
 
 def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
-    """Crop a mask to the pixels, or elements of more pixels, that lie in an image of size (H, W)."""
+    """Crop a mask to the elements of its bitmap that lie in an image of size (H, W)."""
     (height, width), step = mask.bitmap.shape, mask.step
     top, left = max(0, -mask.row // step), max(0, -mask.col // step)
     bottom, right = min(height, -((mask.row - hw[0]) // step)), min(width, -((mask.col - hw[1]) // step))

@@ -49,7 +49,7 @@ def split(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, 
 
 
 def joined(masks: list[LocalMask]) -> LocalMask:
-    """Return the union of masks, at the finest of their steps that is possible; see `steps.same_step`."""
+    """Return the union of masks, at the finest possible step; see `steps.same_step`."""
     masks = same_step(masks)
     step = masks[0].step
     row, col = min(mask.row for mask in masks), min(mask.col for mask in masks)
@@ -63,7 +63,7 @@ def joined(masks: list[LocalMask]) -> LocalMask:
 
 
 def exact_union(masks: list[LocalMask]) -> list[LocalMask]:
-    """Return masks with the pixels of all of the masks: one if that is exact, else the same masks."""
+    """Unite masks into one if that is exact, otherwise return them unchanged."""
     whole = joined(masks)
     return [whole] if whole.step == min(mask.step for mask in masks) else masks
 

@@ -29,7 +29,7 @@ def step_for(box: Box, finest: int = 1) -> int:
 
 
 def mask_of_box(box: Box) -> LocalMask:
-    """Return the mask of a box (r0, c0, r1, c1) in pixels; of a large one the elements that it touches."""
+    """Return the mask of a box (r0, c0, r1, c1) in pixels; for a large box, that of all elements that it touches."""
     step = step_for(box)
     low = [side // step for side in box[:2]]
     high = [-(-side // step) for side in box[2:]]
@@ -90,7 +90,7 @@ def elements_with(
     """Find the elements of a mask under which any pixel of a label map satisfies a predicate.
 
     Args:
-        mask: A mask; elements outside of the map satisfy nothing.
+        mask: A mask; the result is False for elements outside of the map.
         labels: The map.
         predicate: Converts labels to bool; False for the label 0.
 

@@ -1,4 +1,4 @@
-"""Label maps of any size that use memory for what is annotated only."""
+"""Label maps of any size, which use memory only for annotated areas."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAP_TILE_PX = TILE_PX
 MAX_OPEN = 128
 """Number of tiles of a large map that stay open for writing, 32 MiB of int32; see `TiledMap`."""
 SMALL_MAP = 1024
-"""Tiles of a map of 8,192 px, whose tiles all stay open, because packing one takes as long as a brush stroke."""
+"""Number of tiles of a map of 8,192 px; all of them stay open, because packing one takes as long as a brush stroke."""
 
 _Key = tuple[int, int]
 
 
 class TiledMap(MapView):
-    """A label map (H, W) of square tiles, which are empty, of one value, packed or open for writing.
+    """A label map (H, W) of square tiles, each of which is empty, uniform, packed or open for writing.
 
     Snapshots may be read in another thread; a map that is written belongs to one thread.
 
@@ -42,7 +42,7 @@ class TiledMap(MapView):
         self._tiles: dict[_Key, Tile] = {}
         self._open: OrderedDict[_Key, None] = OrderedDict()
         self._shared: set[_Key] = set()
-        """Open tiles that a snapshot has, too."""
+        """Open tiles that are shared with a snapshot."""
 
     @property
     def nbytes(self) -> int:
@@ -106,7 +106,7 @@ class TiledMap(MapView):
             (ceil((r1 - r0) / step), ceil((c1 - c0) / step)) values.
 
         Raises:
-            ValueError: If the step or the box is not one of those.
+            ValueError: If the step or the box is not allowed.
         """
         if step == 1:
             return self.window(box)
@@ -127,7 +127,7 @@ class TiledMap(MapView):
         return result
 
     def uniform(self, box: Box) -> int | None:
-        """Return the value of all pixels of a box inside one tile if that is known without a look at them."""
+        """Return the value of all pixels of a box inside one tile if it is known without reading them."""
         tile = self._tiles.get((box[0] // TILE_PX, box[1] // TILE_PX), 0)
         return tile if isinstance(tile, int) else None
 

@@ -19,7 +19,7 @@ LABELLED_SHARE = 8
 _LEVEL = 1
 """Compression level of zstd: the fastest; fields of nuclei shrink to less than one eightieth."""
 _ROUGH = 5
-"""Summaries of at least 2**5 pixels a cell are kept unpacked."""
+"""Summaries whose cells have a side of at least 2**5 pixels are kept unpacked."""
 _CACHED = 128
 """Number of unpacked tiles that are kept for the next read: 32 MiB of int32."""
 
@@ -73,13 +73,13 @@ Tile: TypeAlias = "int | Packed | TileArray"
 
 
 def packed(tile: TileArray) -> Tile:
-    """Return the smallest form of a (256, 256) tile: its value if all pixels have the same, else a packed tile."""
+    """Return the smallest form of a (256, 256) tile: its value if it is uniform, else a packed tile."""
     first = tile[0, 0]
     return int(first) if (tile == first).all() else Packed(tile)
 
 
 def pixels_of(tile: Tile) -> int | TileArray:
-    """Return the value of a uniform tile, or the (256, 256) values of another one, which must not be changed."""
+    """Return the value of a uniform tile, or the (256, 256) values of any other tile, which must not be changed."""
     return tile.unpack() if isinstance(tile, Packed) else tile
 
 
@@ -104,7 +104,7 @@ def size_of(tile: Tile) -> int:
 
 
 def equal(first: Tile | None, second: Tile | None) -> bool:
-    """Return whether two tiles are known to be equal without a look at their pixels."""
+    """Return whether two tiles are known to be equal without comparing their pixels."""
     if isinstance(first, int) and isinstance(second, int):
         return first == second
     return first is second

@@ -81,7 +81,7 @@ class Document:
                     yield part
 
     def _bits(self, object_id: int, box: Box, step: int) -> BoolArray:
-        """Return where the pixels, or at least half of the pixels of an element, of a box belong to an object."""
+        """Return which elements of a box belong to an object by at least half of their pixels."""
         if step == 1:
             inside: BoolArray = self.instance_map.window(box) == object_id
             return inside

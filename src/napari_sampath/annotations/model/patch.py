@@ -63,7 +63,7 @@ class Region:
 
     @classmethod
     def filled(cls, verified: bool, box: Box, before: int, after: int) -> Region:
-        """Describe that all pixels of a box got one value and had one value."""
+        """Describe a change of all pixels of a box from one value to another."""
         count = (box[2] - box[0]) * (box[3] - box[1])
         changed = np.array([0, count], dtype=np.uint32)
         return cls(verified, box, changed, Values.constant(before, count), Values.constant(after, count))

@@ -200,7 +200,7 @@ class Recorder:
             yield before
 
     def _fill(self, box: Box, old: int, value: int, target: TiledMap) -> Values:
-        """Set all pixels of a tile of one value; neighbours in a row that had the same become one region."""
+        """Set all pixels of a uniform tile; neighbouring tiles of a row that had the same value become one region."""
         target.fill(box, value)
         region = Region.filled(target is self.document.verified_map, box, old, value)
         if not (self.by_tiles and target is self.document.instance_map):

@@ -160,7 +160,7 @@ def checked_header(first: Mapping[str, Any], path: Path, expected: Header | None
 
 
 def pixel_digest(image: UInt8Array | Slide) -> str:
-    """Return the identity of an image, whatever its name.
+    """Return the identity of an image, independent of its name.
 
     Returns:
         The hexadecimal SHA-256 digest of the shape, type and pixels of an array (H, W, 3), which takes about 1 s per

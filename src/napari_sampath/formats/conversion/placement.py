@@ -1,4 +1,4 @@
-"""How the pixels of a file's image map to the pixels of the image that its labels are imported to."""
+"""Mapping of the pixels of a file's image to the pixels of the image that its labels are imported to."""
 
 from __future__ import annotations
 

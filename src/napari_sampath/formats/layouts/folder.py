@@ -24,7 +24,7 @@ from ...files.messages import storage_error
 
 RECORD = "export.json"
 EDITED = "changed-by-hand"
-"""Folder for earlier exported files that somebody changed since, before they are replaced or deleted."""
+"""Folder to which exported files that a user has changed are moved before they are replaced or deleted."""
 _STAGING = ".export-"
 _SCHEMA = 1
 _LOCK_S = 10.0
@@ -99,7 +99,7 @@ class ExportFolder:
                 os.replace(self._staging / name, self.path / name)
             for name in gone:
                 (self.path / name).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # Other files are in it.
+                with contextlib.suppress(OSError):  # The folder has other files.
                     (self.path / name).parent.rmdir()
         except OSError as error:
             raise storage_error(self.path, error) from error

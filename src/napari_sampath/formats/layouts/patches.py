@@ -49,7 +49,7 @@ class AnnotatedImage(Protocol):
 
 @dataclass(slots=True)
 class CutCounts:
-    """What happened to objects and patches."""
+    """Counts of objects and patches that were cut or left out."""
 
     cut: int = 0
     """Parts of objects that were cut by the border of a patch and are exported."""
@@ -182,7 +182,7 @@ def _count(
     settings: ExportSettings,
     counts: CutCounts,
 ) -> list[int]:
-    """Count the objects of a window, and return the numbers of those of which too little is visible."""
+    """Count the objects of a window, and return the numbers of those with too small a visible share."""
     inside, sizes = np.unique(instances[instances > 0], return_counts=True)
     present = set(np.unique(shown).tolist())
     dropped: list[int] = []

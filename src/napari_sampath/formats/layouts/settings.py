@@ -33,7 +33,7 @@ class ExportSettings:
     assumed_mpp: float = setting(0.0, min=0, max=100, step=0.05, label="If unknown (um)")
     """Micrometres per pixel of images whose scale is unknown; 0 leaves them out if the scale is changed."""
     min_visible: float = setting(0.1, min=0, max=1, step=0.05, label="Min. visible share")
-    """Share of an object that must be inside a patch; smaller parts are no objects, and 1 keeps only whole objects."""
+    """Share of an object that must be inside a patch; 1 keeps only whole objects."""
     unverified: str = setting(BACKGROUND, choices=(BACKGROUND, IGNORE), label="Unverified pixels")
     """Pixels without a label that nobody verified: background, or ignored by programs that can (masks, nnU-Net)."""
     reviewed_only: bool = setting(False, label="Only reviewed objects")

@@ -37,7 +37,7 @@ def class_names(rois: Sequence[tuple[str, ImagejRoi]], notes: list[str]) -> Call
     by_group: dict[int, set[str]] = {}
     for name, group in unstated:
         by_group.setdefault(group, set()).add(name)
-    # A group whose ROIs share a name that no other group has is the class of this name.
+    # If all ROIs of a group have one name, and no other group has it, this name is the class of the group.
     counts = Counter(name for present in by_group.values() for name in present)
     group_names = {
         group: next(iter(present)) if len(present) == 1 and counts[next(iter(present))] == 1 else ""

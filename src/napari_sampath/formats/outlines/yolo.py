@@ -34,7 +34,7 @@ _LEVELS = 3
 _MAX_NAMES_BYTES = 2**20
 _NESTED = re.compile(r"(?:[\[{?:]\s*|- +){200}")
 _POSE_VALUES = 10, 304
-"""Numbers of values of a line for which it may be a pose; lines of 8 values are rotated boxes."""
+"""Numbers of values in a line that may be a pose; lines of 8 values are rotated boxes."""
 _CHECKED_LINES = 100
 _TOLERANCE = 0.1
 """How far corners may lie outside 0..1, because not every program clips them."""
@@ -149,9 +149,9 @@ def _parse(words: Sequence[str]) -> tuple[int, Corners | None, float | None]:
 def _are_poses(lines: Sequence[Sequence[str]], key_points: int | None) -> bool:
     """Return whether the lines are boxes with key points (`class x y width height`, then points) and not outlines.
 
-    https://docs.ultralytics.com/datasets/pose/. Without the number of values in `data.yaml`, lines are poses if their
-    points lie in their boxes, and if they are marked as visible (0, 1, 2), or the same values as outlines would cross
-    themselves.
+    https://docs.ultralytics.com/datasets/pose/. If `data.yaml` does not state the number of values, lines are poses if
+    all points lie in the box of their line, and either have marks of visibility (0, 1, 2) or would be outlines that
+    cross themselves.
 
     Args:
         lines: The words of each line, which may be malformed.

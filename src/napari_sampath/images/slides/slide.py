@@ -227,7 +227,7 @@ class Slide(ABC):
 
 
 def exact_factor(level0_hw: tuple[int, int], hw: tuple[int, int]) -> float:
-    """Return the scale of a level: the whole number that explains both sizes up to rounding, else their ratio."""
+    """Return the scale of a level: a whole number if both sizes agree with it up to rounding, otherwise their ratio."""
     ratio = max(level0_hw) / hw[level0_hw.index(max(level0_hw))]
     whole = max(1, round(ratio))
     explained = all(abs(full / whole - side) < 1 for full, side in zip(level0_hw, hw, strict=True))

@@ -205,7 +205,7 @@ class TiffSlide(Slide):
         handle = self._tiff.filehandle
         if handle.closed:
             raise ImageError(f"'{self.path}' is closed; open the slide again.")
-        if hasattr(os, "pread"):  # Threads read at the same time.
+        if hasattr(os, "pread"):  # Unlike `seek` and `read`, `pread` is safe in several threads.
             return os.pread(handle.fileno(), count, offset)
         with self._lock:
             handle.seek(offset)

@@ -173,7 +173,7 @@ def local_mask(frame: Frame, logits: npt.ArrayLike, step: int = 1) -> LocalMask:
 
 
 def _at_step(frame: Frame, step: int) -> Frame:
-    """Return a frame as that of an image of its own, whose pixels are `step` times as wide."""
+    """Return a frame in the coordinates of an image whose pixels are `step` times as wide."""
     return replace(frame, top=0, left=0, height=-(-frame.height // step), width=-(-frame.width // step))
 
 

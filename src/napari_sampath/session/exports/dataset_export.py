@@ -199,7 +199,7 @@ def _finish(
 
 def _nothing(result: DatasetExport, settings: ExportSettings) -> str:
     if not result.skipped:
-        return "The project has no images; put images in, or choose another project."
+        return "The project has no images; add images, or choose another project."
     name, reason = next(iter(result.skipped.items()))
     more = f", and {len(result.skipped) - 1} more" if len(result.skipped) > 1 else ""
     reasons = f"'{name}': {reason.rstrip('.')}{more}"

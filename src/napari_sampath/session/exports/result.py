@@ -11,7 +11,7 @@ from ...formats.layouts.patches import CutCounts
 
 @dataclass(slots=True)
 class DatasetExport:
-    """What was exported from a project."""
+    """Content of the export of a project."""
 
     layout: str
     folder: Path

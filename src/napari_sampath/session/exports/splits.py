@@ -20,7 +20,8 @@ def split_slides(
 ) -> dict[str, str]:
     """Return slide or case -> "train", "val" or "test"; all images of a slide are in one split.
 
-    Slides without a split get one in the order of a hash of their names: that of the split that lacks most images.
+    Slides without a split are processed in the order of a hash of their names; each goes to the split that lacks most
+    images.
 
     Args:
         project: The project.

@@ -77,7 +77,7 @@ def free_of(document: Document, mask: LocalMask, own: Sequence[int]) -> LocalMas
 
 
 def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
-    """Subtract masks from a mask; of finer masks, elements that they cover by half."""
+    """Subtract masks from a mask; an element is removed if finer masks cover at least half of it."""
     bitmap = mask.bitmap.copy()
     box = bounds(mask)
     for other in others:

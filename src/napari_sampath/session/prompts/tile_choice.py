@@ -26,8 +26,8 @@ class View:
     A high-resolution tile has half the side length, so the encoder sees small objects, such as nuclei, at twice the
     scale.
 
-    On a slide, the tile has at least half of the side of the view, so that a click means what is seen: a gland when
-    zoomed out, a nucleus when zoomed in.
+    On a slide, the side of the tile is at least half of that of the view, so that a click selects an object of the
+    visible size: a gland when zoomed out, a nucleus when zoomed in.
 
     Args:
         hw: Size (H, W) of the image.

@@ -1,4 +1,4 @@
-"""Cards that describe heads to users: tissue, stain, classes, scale, and quality on which images."""
+"""Cards that describe heads to users: tissue, stain, classes, scale and measured quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show an image in place of a layer that napari displays in another way."""
+"""Show an image instead of a layer whose colours, orientation or axes napari displays differently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def shown_for(viewer: Viewer, layer: Image) -> Image:
 
 
 def show_instead(viewer: Viewer, layer: Image, pixels: UInt8Array) -> Image:
-    """Add an RGB layer with the place, scale and name of a layer, and hide that layer.
+    """Add an RGB layer with the position, scale and name of a layer, and hide that layer.
 
     Args:
         viewer: The viewer.

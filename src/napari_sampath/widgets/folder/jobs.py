@@ -28,7 +28,7 @@ def queue_job(folder: Path, sessions_dir: Path) -> Job[FolderQueue]:
 
 
 def read_job(path: Path, sessions_dir: Path) -> Job[LoadedImage]:
-    """Make a job that reads an image file; if an earlier version annotated it without turning it, it is not turned."""
+    """Make a job that reads an image file; an image that an earlier version annotated unturned stays unturned."""
     yield Progress(0, 0, f"Reading {path.name}")
     image = read(path)
     if image.orientation > 1 and not has_annotations(image.pixels, sessions_dir):

@@ -1,4 +1,4 @@
-"""The card of the selected head: picture, tissue, stain, magnification, classes, and quality on which images."""
+"""The card of the selected head: picture, tissue, stain, magnification, classes and measured quality."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ComparisonView(QWidget):
             "Dice: overlap with your annotations on validation images, from 0 (none) to 1 (identical)."
         )
         self.verdict = label(wrap=True)
-        """The verdict in words, which the dock shows above *Accept*."""
+        """A sentence about the quality, which the dock shows above *Accept*."""
         self.caption = label("Worst tiles of the new head")
         self.thumbnails: list[QLabel] = []
         self._measured = False

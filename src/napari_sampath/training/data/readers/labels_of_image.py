@@ -102,7 +102,7 @@ def to_item(
         )
     if isinstance(content, Labels):
         return _item_of_maps(pixels, content, numbers, labels)
-    # Without the numbers of the file, which are replaced by those of the dataset, `paint` adds no notes about them.
+    # Remove the numbers of the file: those of the dataset are used, and `paint` would add notes about the difference.
     classes = [dataclasses.replace(item, number=None) for item in content.classes]
     content = dataclasses.replace(content, classes=classes)
     ignored = [*content.ignored, *(shape for shape in content.items if shape.is_crowd)]
