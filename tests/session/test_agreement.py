@@ -146,3 +146,48 @@ def test_identical_versions_agree_and_other_images_are_refused(tmp_path: Path) -
     assert compare(empty.document, empty.document).kappa == 1.0
     for session in (first, other, empty):
         session.close()
+
+
+def test_the_command_compares_projects_and_writes_the_consensus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from napari_sampath.cli import main
+    from napari_sampath.session import journal_path
+    from napari_sampath.session.project.journals import read_document
+
+    file = tmp_path / "tissue.png"
+    Image.fromarray(IMAGE).save(file)
+    objects = {
+        "anna": [(1, 10, 10, 30, 30), (1, 50, 50, 70, 70)],
+        "ben": [(1, 10, 12, 30, 32), (2, 150, 150, 160, 160)],
+    }
+    for reader, painted in objects.items():
+        monkeypatch.setenv("SAMPATH_USER_DATA", str(tmp_path / reader))
+        assert main(["project", "create", str(tmp_path / f"project {reader}")]) == 0
+        assert main(["project", "add", str(tmp_path / f"project {reader}"), str(file)]) == 0
+        reading(journal_path(IMAGE, tmp_path / reader / "sessions"), reader.title(), painted).close()
+        packed = [
+            "project",
+            "pack",
+            str(tmp_path / f"project {reader}"),
+            "-o",
+            str(tmp_path / f"{reader}.zip"),
+        ]
+        assert main(packed) == 0
+    monkeypatch.setenv("SAMPATH_USER_DATA", str(tmp_path / "anna"))
+    capsys.readouterr()
+    ours, other, figures = str(tmp_path / "project anna"), str(tmp_path / "ben.zip"), tmp_path / "figures.csv"
+    assert main(["project", "compare", ours]) == 1
+    assert "no second version" in capsys.readouterr().err
+    assert main(["project", "compare", ours, other, "-o", str(figures), "--consensus", "agreed"]) == 0
+    out = capsys.readouterr().out
+    assert "tissue: 1 object found by both, 2 disagreements." in out
+    rows = figures.read_text().splitlines()
+    assert rows[0].startswith("image,other reader,class,Dice,F1")
+    assert rows[1].startswith("tissue,Ben,nucleus,")
+    written = tmp_path / "project anna" / "conflicts" / "tissue (consensus).jsonl"
+    assert [obj.box for obj in read_document(written).objects.values()] == [(10, 10, 30, 30)]
+    assert len(read_document(journal_path(IMAGE, tmp_path / "anna" / "sessions")).objects) == 2
+    assert main(["project", "compare", ours]) == 0, "the consensus is a second version now"

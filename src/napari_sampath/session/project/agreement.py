@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -139,14 +137,6 @@ def resolve(agreement: Agreement, rule: str) -> dict[Disagreement, str]:
     return dict.fromkeys(agreement.disagreements, "neither")
 
 
-def version_name(document: Document, path: Path) -> str:
-    """Name a version by its readers, or by its file if they gave no name."""
-    readers = sorted(
-        {name for obj in document.objects.values() for name in (obj.made_by, obj.changed_by) if name}
-    )
-    return ", ".join(readers) or path.stem
-
-
 def report(agreement: Agreement) -> dict[str, Any]:
     """Return the figures as JSON values."""
     return {
@@ -250,15 +240,3 @@ def _disagreements(
 
 def _name(document: Document, object_id: int) -> str:
     return document.classes.by_id(document.record(object_id).class_id).name
-
-
-def versions(project_path: Path, digest: str) -> Iterator[Path]:
-    """Yield the journals in `conflicts/` of a project that belong to the image with this digest."""
-    for path in sorted((project_path / "conflicts").glob("*.jsonl")):
-        try:
-            with path.open("rb") as stream:
-                header = json.loads(stream.readline())
-        except (OSError, ValueError):
-            continue
-        if isinstance(header, dict) and header.get("digest") == digest:
-            yield path

@@ -56,6 +56,7 @@ class ClassListWidget(QWidget):
     add_requested = Signal()
     rename_requested = Signal(int, str)
     """Class id and new name."""
+    _renamed = Signal(int, str)
     recolor_requested = Signal(int, tuple)
     """Class id and new colour (red, green, blue), each 0..255."""
     delete_requested = Signal(int)
@@ -70,6 +71,7 @@ class ClassListWidget(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._classes: tuple[ClassInfo, ...] = ()
+        self._renamed.connect(self.rename_requested, Qt.ConnectionType.QueuedConnection)
         self.list = QListWidget()
         self.list.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
@@ -174,7 +176,8 @@ class ClassListWidget(QWidget):
             return
         with QSignalBlocker(self.list):
             item.setText(info.name)
-        self.rename_requested.emit(info.id, name)
+        # The handler rebuilds the list, which must not happen before the view has closed its editor.
+        self._renamed.emit(info.id, name)
 
     def _on_editor_closed(self, *_: object) -> None:
         self.editing_finished.emit()

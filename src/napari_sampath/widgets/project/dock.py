@@ -11,6 +11,7 @@ from ..common.controls import column, group, label
 from ..folder.dock import FolderDock
 from .image_form import ImageForm
 from .project_form import ProjectForm
+from .readers_form import ReadersForm
 from .start_page import StartPage
 
 FOLDER_HINT = (
@@ -30,9 +31,11 @@ class ProjectDock(FolderDock):
         has_project = self.state.training.project is not None
         self.start.setVisible(not has_project)
         self.project.setVisible(has_project)
+        self.readers_group.setVisible(has_project)
         self.start.refresh()
         self.project.refresh()
         self.image.refresh()
+        self.readers.refresh()
         has_folder = self.controller.queue is not None
         self.strip.setVisible(has_folder)
         self.hint.setVisible(not has_folder)
@@ -49,11 +52,15 @@ class ProjectDock(FolderDock):
         self.start = StartPage(self.state)
         self.project = ProjectForm(self.state)
         self.image = ImageForm(self.state, self.start.choose_images)
+        self.readers = ReadersForm(self.state)
+        self.cancel_on_close(self.readers.runner)
+        self.readers_group = group("Readers", self.readers)
         folder, *strip = super().controls()
         self.strip = QWidget()
         column(*strip, parent=self.strip)
         self.hint = label(FOLDER_HINT, wrap=True)
-        return (self.start, self.project, group("Image in use", self.image), folder, self.hint, self.strip)
+        image = group("Image in use", self.image)
+        return (self.start, self.project, image, self.readers_group, folder, self.hint, self.strip)
 
     def _connect(self) -> None:
         super()._connect()
@@ -64,7 +71,8 @@ class ProjectDock(FolderDock):
         self.state.message.connect(self.status.hear)
         self.status.expire_on(self.state.image_chosen, training.edited, training.project_changed)
         self.state.runner.failed.connect(self.status.say)
-        for signal in (training.membership.runner.started, training.membership.runner.finished):
+        runners = training.membership.runner, self.readers.runner
+        for signal in (signal for runner in runners for signal in (runner.started, runner.finished)):
             signal.connect(self.refresh)
         training.runner.started.connect(partial(self._say_doing, "the project"))
 

@@ -151,6 +151,10 @@ class ViewerState(QObject):
         """The session of the current image."""
         return None if self.annotator is None else self.annotator.session
 
+    def sessions(self) -> list[Session]:
+        """Return the open sessions of all images."""
+        return list(self._sessions.values())
+
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes of the current image, or of the previous image if there is none."""

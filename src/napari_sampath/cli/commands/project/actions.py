@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ....errors import DuplicateNameError, SampathError
 from ...output import Output, count, table
 from ...subcommand import Subcommand
-from . import sharing
+from . import comparing, sharing
 from .opening import open_project
 
 if TYPE_CHECKING:
@@ -295,6 +295,11 @@ ACTIONS: dict[str, Subcommand] = {
         "pack the project with its annotations as a zip file", sharing.pack_arguments, sharing.pack
     ),
     "unpack": _action("unpack a zip file into a new project", sharing.unpack_arguments, sharing.unpack),
+    "compare": _action(
+        "compare two readers: agreement for each class, and their consensus",
+        comparing.compare_arguments,
+        comparing.compare,
+    ),
     "merge": _action("merge another copy of the project", sharing.merge_arguments, sharing.merge),
 }
 """Name -> action."""
