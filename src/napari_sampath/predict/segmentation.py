@@ -17,8 +17,9 @@ from ..geometry import Frame
 from ..heads import Head, LoadedHead, load_head
 from ..jobs import Job, Progress, run
 from ..store import Store
-from ..tiling import tiles
+from ..tiling import TILE_PX
 from .decoder.mask_upscaling import image_logits
+from .head_tiles import head_tile_px, head_tiles
 from .loading import load_model_job
 from .model import Model, as_pixels
 
@@ -48,6 +49,8 @@ class Segmentation:
     """Name of the head."""
     origin_rc: tuple[int, int] = (0, 0)
     """Position (row, col) of the first pixel in the image, if only a region was segmented."""
+    tile_px: int = TILE_PX
+    """Side of the tiles on which the head ran, in image pixels."""
 
 
 def segment(
@@ -56,8 +59,12 @@ def segment(
     model: Model | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     region: Region | None = None,
+    mpp: float | None = None,
+    tile_px: int | None = None,
 ) -> Segmentation:
     """Segment an image with a trained head.
+
+    The head runs on tiles that show the tissue at the size at which the head was trained, see `head_tiles`.
 
     Args:
         image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
@@ -66,6 +73,9 @@ def segment(
             left out.
         on_progress: Called with the progress of every tile.
         region: Segment only this region (r0, c0, r1, c1), with the same result as in the whole image.
+        mpp: Micrometres per pixel of the image; None if unknown.
+        tile_px: Side of the tiles in image pixels, 128 to 4,096. By default, it is that of the training images, or if
+            both scales are known, the side that shows as much tissue.
 
     Returns:
         Class map, confidence and, up to `KEEP_BYTES`, probabilities.
@@ -74,8 +84,9 @@ def segment(
         WeightsError: If the head was trained on another model, or its bundle is damaged.
         UnknownNameError: If there is no such head.
         ImageError: If the array is not an image, or the region lies outside.
+        ConfigError: If `tile_px` is out of range.
     """
-    return run(segment_job(image, head, model, region), on_progress)
+    return run(segment_job(image, head, model, region, mpp=mpp, tile_px=tile_px), on_progress)
 
 
 def segment_job(
@@ -84,6 +95,8 @@ def segment_job(
     model: Model | None = None,
     region: Region | None = None,
     is_blank: Callable[[Frame], bool] = lambda frame: False,
+    mpp: float | None = None,
+    tile_px: int | None = None,
 ) -> Job[Segmentation]:
     """Make a job for `segment` that can be cancelled between tiles.
 
@@ -95,7 +108,8 @@ def segment_job(
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     region = _clip(region or (0, 0, *hw), hw)
-    frames = [frame for frame in tiles(hw) if overlaps(frame, region)]
+    side = head_tile_px(loaded, mpp, tile_px)
+    frames = [frame for frame in head_tiles(hw, side) if overlaps(frame, region)]
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(frames, loaded.classes)
     blank = {frame for frame in frames if loaded.classes[0].id == 0 and is_blank(frame)}
@@ -107,7 +121,7 @@ def segment_job(
         else:
             canvas.add(frame, tile_probabilities(network, next(encoded)))
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
-    return canvas.finish(loaded.name, region)
+    return replace(canvas.finish(loaded.name, region), tile_px=max(frames[0].hw))
 
 
 def load_head_job(head: LoadedHead | str | Path, model: Model | None) -> Job[tuple[LoadedHead, Model]]:

@@ -152,7 +152,7 @@ def test_a_result_is_never_mixed_with_that_of_another_run(slide, model, tmp_path
 def test_heads_run_at_the_scale_they_were_trained_at(slide, model, tmp_path: Path) -> None:
     slide.mpp = 0.25
     head = make_head()
-    done = run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", everywhere(slide), scale=0.5))
+    done = run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", everywhere(slide), mpp=0.5))
     slide.mpp = None
     hw = HW[0] // 2, HW[1] // 2
     result = SlideResult(done.path, hw)

@@ -67,6 +67,18 @@ def done(window: Any, dock: Any) -> None:
     assert dock.result is not None, dock.status.message.text()
 
 
+def test_the_size_of_structures_decides_the_tiles(open_segment: Callable[..., tuple[Any, Any]]) -> None:
+    """The head was trained on images of 96 px, so its tiles have the smallest allowed side, and twice that if asked."""
+    window, dock = open_segment(disc_image(1, (400, 400))[0])
+    done(window, dock)
+    assert dock.result.segmentation.tile_px == 128
+    assert "tiles of 128 px." in dock.summary.text()
+    dock.magnification.setFocus()
+    QTest.keyClicks(dock.magnification, "twice")
+    done(window, dock)
+    assert dock.result.segmentation.tile_px == 192
+
+
 def tiles_once_idle(window: Any) -> int:
     """Wait until the view is encoded; return the number of tiles encoded so far."""
     encoded = -1

@@ -74,6 +74,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("TOP", "LEFT", "BOTTOM", "RIGHT"),
         help="segment only this region, in pixels; the class map has the size of the image and is 0 outside",
     )
+    parser.add_argument(
+        "--tile-px",
+        type=int,
+        metavar="PX",
+        help="side of the tiles on which the head runs, in image pixels, 128 to 4096; by default that of its training "
+        "images. If structures in the image are twice as large as in these, give twice as many",
+    )
     add_model(parser, default=None)
     add_fields(parser, InstanceSettings, "settings of --objects")
     add_slide_arguments(parser)
@@ -107,8 +114,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
     if settings is not None:
         check_promptable(model)
     region = None if args.region is None else tuple(args.region)
-    result = _in_image(output.run(segment_job(image.pixels, head, model, region)), image.pixels.shape[:2])
+    job = segment_job(image.pixels, head, model, region, mpp=image.mpp, tile_px=args.tile_px)
+    result = _in_image(output.run(job), image.pixels.shape[:2])
     values: dict[str, object] = {"labels": str(args.output), "head": head.name, "model": model.name}
+    values["tile_px"] = result.tile_px
     if settings is None:
         labels_writer = raster_writer(result.labels, suffix, _palette(result.classes))
         shares = _shares(result.labels, result.classes)

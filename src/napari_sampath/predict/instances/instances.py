@@ -70,12 +70,14 @@ def segment_instances_job(
     model: Model | None = None,
     settings: InstanceSettings = _DEFAULTS,
     region: Region | None = None,
+    mpp: float | None = None,
+    tile_px: int | None = None,
 ) -> Job[list[Instance]]:
     """Make a job for `segment_instances` that can be cancelled between tiles and between objects."""
     loaded, model = yield from load_head_job(head, model)
     check_promptable(model)
     pixels = as_pixels(image)
-    segmentation = yield from segment_job(pixels, loaded, model, region)
+    segmentation = yield from segment_job(pixels, loaded, model, region, mpp=mpp, tile_px=tile_px)
     return (yield from separate_touching_job(segmentation, pixels, model, settings))
 
 

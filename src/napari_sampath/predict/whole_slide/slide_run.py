@@ -17,14 +17,14 @@ from ...images.slides import Slide
 from ...images.slides.scaled import ScaledSlide
 from ...images.slides.tissue import Tissue
 from ...jobs import Job, Progress
-from ...tiling import tiles
+from ..head_tiles import head_tile_px, head_tiles
 from ..segmentation import Segmentation, check_match, overlaps, segment_job
 
 if TYPE_CHECKING:
     from ...heads import LoadedHead
     from ..model import Model
 
-_VERSION = 1
+_VERSION = 2
 """Version of the computation; results of other versions are not continued."""
 MAX_RATIO = 64.0
 """Largest ratio of the scales of head and slide."""
@@ -80,7 +80,8 @@ def slide_run_job(
     factor, notes = scale_factor(slide, head, mpp)
     scaled = ScaledSlide(slide, factor)
     hw = scaled.shape[0], scaled.shape[1]
-    fingerprint = _fingerprint(slide, head, model, tissue, factor)
+    tile_px = head_tile_px(head)
+    fingerprint = _fingerprint(slide, head, model, tissue, factor, tile_px)
     result, note = SlideResult.open(
         path, hw, slide.mpp and slide.mpp * factor, factor, head.classes, fingerprint
     )
@@ -98,10 +99,10 @@ def slide_run_job(
         return not tissue.touches(_level0(box, factor))
 
     label = f"Segmenting '{slide.name}' with {head.name}"
-    frames = tiles(hw)
+    frames = head_tiles(hw, tile_px)
     counts = [sum(overlaps(frame, block.box) for frame in frames) for block in missing]
     for number, block in enumerate(missing):
-        job = segment_job(scaled, head, model, block.box, is_blank)
+        job = segment_job(scaled, head, model, block.box, is_blank, tile_px=tile_px)
         segmentation = yield from _forwarded(job, sum(counts[:number]), sum(counts), label)
         result.write(block, segmentation.labels, segmentation.confidence)
     yield Progress(sum(counts), sum(counts), label, "tiles")
@@ -156,7 +157,7 @@ def _level0(box: tuple[int, int, int, int], factor: float) -> tuple[float, float
 
 
 def _fingerprint(
-    slide: Slide, head: LoadedHead, model: Model, tissue: Tissue, factor: float
+    slide: Slide, head: LoadedHead, model: Model, tissue: Tissue, factor: float, tile_px: int
 ) -> dict[str, Any]:
     """Return everything that the pixels of a result depend on."""
     import hashlib
@@ -172,6 +173,7 @@ def _fingerprint(
         "preprocessing": model.encoder.preprocessing_version,
         "precision": model.precision,
         "factor": factor,
+        "tile_px": tile_px,
         "tissue": mask[:32],
         "block_px": BLOCK_PX,
     }

@@ -136,7 +136,7 @@ def _score_job(
     for number, sample in enumerate(samples):
         yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
         example = dataset.read(sample)
-        result = run(segment_job(example.pixels, head, model))
+        result = run(segment_job(example.pixels, head, model, mpp=sample.mpp))
         predictions = {name: np.full_like(example.targets, index) for name, index in constants.items()}
         predictions[head.name] = channels(result.labels, dataset)
         compat.add(sample.group, predictions[head.name], example.targets, result.probabilities)

@@ -55,8 +55,10 @@ def write_html_job(
         figures = []
         for row in rows:
             yield Progress(done, total, f"Drawing {row['name']}", "images")
-            example = dataset.read(samples[row["name"]])
-            predicted = channels(run(segment_job(example.pixels, head, model)).labels, dataset)
+            sample = samples[row["name"]]
+            example = dataset.read(sample)
+            result = run(segment_job(example.pixels, head, model, mpp=sample.mpp))
+            predicted = channels(result.labels, dataset)
             image = side_by_side(example.pixels, example.targets, predicted, dataset.classes)
             dice = format_score(row["dice"])
             caption = f"{row['name']}, Dice {dice}: image, ground truth, {report['head']}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ...arrays import GRID, IMAGE
@@ -20,6 +21,7 @@ from ...errors import ConfigError
 from ...heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
+from ...predict.head_tiles import TILE_KEY
 from ...store import Store
 from ..data.check import check_job
 from ..data.dataset import Dataset, Sample, even_subset, split_by_group
@@ -124,7 +126,9 @@ def train_job(
     best = yield from run_job(Run(fabric, network, train_set, val_set, config, path, fingerprint, stop))
 
     network.load_state_dict(best.state)
-    data = {**dataset.summary(), "trained_on": len(training), "chosen_on": len(validation)}
+    sides = [max(tile.window.hw) for tile in train_set.tiles]
+    counts = {"trained_on": len(training), "chosen_on": len(validation)}
+    data = {**dataset.summary(), **counts, TILE_KEY: int(np.median(sides))}
     if fabric.is_global_zero:
         save_bundle(
             path, network, _describe(path.stem, dataset, model, config, best, chosen_on, data), config.half

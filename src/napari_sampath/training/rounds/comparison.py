@@ -157,7 +157,7 @@ def compare_job(
         example = dataset.read(sample)
         predictions = []
         for head, head_model in zip(heads, models, strict=True):
-            result = run(segment_job(example.pixels, head, head_model))
+            result = run(segment_job(example.pixels, head, head_model, mpp=sample.mpp))
             predictions.append(_to_indices(result.labels, head, dataset))
         scored += _score_tiles(dataset, sample, example.targets, predictions)
     yield Progress(len(samples), len(samples), "Comparing the heads", "images")

@@ -34,7 +34,13 @@ class HeadResult:
 
 
 def segment_job(
-    image: UInt8Array, head: str, model: Model | None, region: Box | None, result_filter: ResultFilter
+    image: UInt8Array,
+    head: str,
+    model: Model | None,
+    region: Box | None,
+    result_filter: ResultFilter,
+    mpp: float | None = None,
+    magnification: float = 1.0,
 ) -> Job[HeadResult]:
     """Run a head on an image or a region of it.
 
@@ -44,15 +50,19 @@ def segment_job(
         model: The current model; if the head needs another model, that model is loaded.
         region: (r0, c0, r1, c1) in pixels; None for the whole image.
         result_filter: The filter for the result.
+        mpp: Micrometres per pixel of the image; None if unknown.
+        magnification: Size of the structures in the image compared with those in the head's training images.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_isolated()
     from ...heads import load_head
     from ...predict import segment_job as head_job
+    from ...predict.head_tiles import head_tile_px
 
     loaded = load_head(head)
     usable = model is not None and model.name == loaded.encoder_name
-    segmentation = yield from head_job(image, loaded, model if usable else None, region)
+    tile_px = head_tile_px(loaded, mpp, magnification=magnification)
+    segmentation = yield from head_job(image, loaded, model if usable else None, region, tile_px=tile_px)
     return (yield from filter_job(segmentation, result_filter))
 
 
@@ -67,7 +77,9 @@ def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[H
         if info.id > 0
     ]
     count, confidence = plural(len(objects.objects), "object"), float(segmentation.confidence.mean())
-    summary = f"{count}: {', '.join(shares)}; mean confidence {confidence:.2f}."
+    summary = (
+        f"{count}: {', '.join(shares)}; mean confidence {confidence:.2f}; tiles of {segmentation.tile_px} px."
+    )
     return HeadResult(segmentation, objects, labels, summary)
 
 

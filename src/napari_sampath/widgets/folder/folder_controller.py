@@ -266,7 +266,8 @@ class FolderController(QObject):
             change = session.proposals.replace(result.objects)
             self.apply_queue.add(session, change, on_done, self._as_head)
 
-        job = segment_job(session.image, head, state.model, None, state.training.result_filter)
+        result_filter, mpp = state.training.result_filter, session.files.mpp
+        job = segment_job(session.image, head, state.model, None, result_filter, mpp)
         self.runner.start(job, "running the head", add)
 
     @contextmanager

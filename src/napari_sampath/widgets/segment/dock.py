@@ -13,7 +13,7 @@ from ..background.workers import JobRunner
 from ..canvas.shown_image import source_file
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
-from ..common.controls import button, elided_label, form, group, label, row
+from ..common.controls import button, combo_box, elided_label, form, group, label, row, set_items
 from ..common.head_choice import card_of, proposed_head
 from ..common.script_view import Script, script_button
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
@@ -25,7 +25,7 @@ from .head_card_view import HeadCardView
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
 from .script import segment_script
-from .selectors import HeadSelector, RegionSelector
+from .selectors import MAGNIFICATION_HINT, MAGNIFICATIONS, HeadSelector, RegionSelector
 from .uncertain_regions import UncertainRegions
 
 __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
@@ -53,6 +53,8 @@ class SegmentDock(Dock):
         self.head = HeadSelector()
         self.card = HeadCardView()
         self.region = RegionSelector(self.state)
+        self.magnification = combo_box(MAGNIFICATION_HINT)
+        set_items(self.magnification, MAGNIFICATIONS.items())
         self.run_button = button("Segment", "Run the head; your annotations do not change", self.run)
         self.add_button = button("Add objects", ADD_HINT, self._add_objects)
         self.summary = label(wrap=True)
@@ -62,7 +64,12 @@ class SegmentDock(Dock):
         self.status = StatusLine(self.runner, "One click segments the classes that the head was trained for.")
         self.script_button = script_button(self, self.script, self.status.say)
         self.fill(
-            form(("Image", self.image), ("Head", self.head), ("Region", self.region.combo)),
+            form(
+                ("Image", self.image),
+                ("Head", self.head),
+                ("Region", self.region.combo),
+                ("Structures", self.magnification),
+            ),
             self.card,
             row(self.run_button, self.add_button, self.script_button),
             self.summary,
@@ -165,7 +172,19 @@ class SegmentDock(Dock):
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name
         choice = state.choice if fits else None
-        return segment_script(file, head, None if whole else region, self.filters.value(), choice)
+        part = None if whole else region
+        return segment_script(file, head, part, self._tile_px(head), self.filters.value(), choice)
+
+    def _tile_px(self, head: str) -> int | None:
+        """Return the side of the tiles that the scales or the user's choice require; None for that in training."""
+        session, scale = self.state.session, self.magnification.currentData()
+        mpp = None if session is None else session.files.mpp
+        if mpp is None and scale == 1:
+            return None
+        from ...heads import load_head
+        from ...predict.head_tiles import head_tile_px
+
+        return head_tile_px(load_head(head), mpp, magnification=scale)
 
     def run(self) -> None:
         """Run the selected head on the selected region."""
@@ -176,7 +195,10 @@ class SegmentDock(Dock):
         self.head.chosen = True
         image, result_filter = self.state.image, self.filters.value()
         self.state.training.result_filter = result_filter
-        job = segment_job(session.image, head, self.state.model, region, result_filter)
+        scale: float = self.magnification.currentData()
+        job = segment_job(
+            session.image, head, self.state.model, region, result_filter, session.files.mpp, scale
+        )
         self.runner.start(
             job,
             f"segmenting with {self.head.combo.currentText()}",

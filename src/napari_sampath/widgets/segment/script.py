@@ -16,7 +16,12 @@ NOTE = (
 
 
 def segment_script(
-    file: Path, head: str, region: Box | None, result_filter: ResultFilter, choice: ModelChoice | None
+    file: Path,
+    head: str,
+    region: Box | None,
+    tile_px: int | None,
+    result_filter: ResultFilter,
+    choice: ModelChoice | None,
 ) -> Script:
     """Describe a run of a head.
 
@@ -24,6 +29,7 @@ def segment_script(
         file: The image.
         head: Name of a shipped head, or path of a bundle.
         region: The region (r0, c0, r1, c1) in pixels; None for the whole image.
+        tile_px: Side of the tiles in image pixels; None if it is that of the training images.
         result_filter: The filter of the result.
         choice: The model, if it has weights of the user; None for the published model of the head.
     """
@@ -36,6 +42,9 @@ def segment_script(
     if region is not None:
         flags["--region"] = region
         model += f", region={tuple(region)}"
+    if tile_px is not None:
+        flags["--tile-px"] = tile_px
+        model += f", tile_px={tile_px}"
     command = command_line("segment", (file,), {**flags, "--output": output})
     python = f"""import napari_sampath as ns
 from napari_sampath.images import read

@@ -17,6 +17,18 @@ from ..viewer.viewer_state import ViewerState
 HEAD_HINT = (
     "The trained head to run; the head of your project, or the one that fits your classes, is proposed"
 )
+MAGNIFICATION_HINT = (
+    "Size of structures in the image compared with the images that the head was trained on; change it if your image "
+    "was taken at another magnification. Differences between known scales (um per pixel) are already corrected"
+)
+MAGNIFICATIONS = {
+    "as in training": 1.0,
+    "twice as large": 2.0,
+    "4 times as large": 4.0,
+    "half as large": 0.5,
+    "a quarter as large": 0.25,
+}
+"""Entry -> size of the structures in the image compared with those in the training images."""
 REGIONS = {"image": "the whole image", "view": "the view", "box": "the box prompt"}
 
 
