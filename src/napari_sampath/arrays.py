@@ -219,8 +219,7 @@ class LocalMask:
             count = min(band, height - top)
             r0 = box[0] + top * step
             part = self.window((r0, box[1], r0 + count * step, box[1] + width * step), self.step)
-            share = part.reshape(count, ratio, width, ratio).mean(axis=(1, 3))
-            result[top : top + count] = share >= 0.5
+            result[top : top + count] = halves(part, ratio)
         return result
 
     @classmethod
@@ -240,6 +239,21 @@ class LocalMask:
         fine = self.bitmap if self.step == 1 else self.bitmap.repeat(self.step, 0).repeat(self.step, 1)
         target |= fine[: target.shape[0], : target.shape[1]]
         return dense
+
+
+def halves(mask: BoolArray, step: int) -> BoolArray:
+    """Return which elements of step x step pixels of a mask (h, w) are at least half True.
+
+    Elements at the edge that are not complete repeat the last pixels.
+    """
+    if step == 1:
+        return mask
+    missing = [(0, -side % step) for side in mask.shape]
+    padded = np.pad(mask, missing, mode="edge") if any(map(any, missing)) else mask
+    height, width = padded.shape
+    share = padded.reshape(height // step, step, width // step, step).mean(axis=(1, 3))
+    result: BoolArray = share >= 0.5
+    return result
 
 
 @dataclass(frozen=True, slots=True)

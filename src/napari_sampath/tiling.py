@@ -15,6 +15,8 @@ SINGLE_TILE_PX = 1536
 """Longest side of an image that is encoded as one tile, as in SAM; larger images are tiled to keep detail."""
 SMALLEST_TILE_PX = 128
 """Smallest side of high-resolution tiles; enlarging by a factor above 8 adds no detail."""
+MAX_BITMAP = 2**24
+"""Largest number of elements of the bitmap of a mask, 16 MiB; larger masks get a coarser step."""
 
 
 def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
@@ -148,6 +150,14 @@ def slide_tile_px(view_px: int) -> int:
     while tile_px < view_px / 2:
         tile_px *= 2
     return tile_px
+
+
+def step_for(box: tuple[int, int, int, int], finest: int = 1) -> int:
+    """Return the smallest step at which the bitmap of a box in pixels has at most `MAX_BITMAP` elements."""
+    step = finest
+    while math.ceil((box[2] - box[0]) / step) * math.ceil((box[3] - box[1]) / step) > MAX_BITMAP:
+        step *= 2
+    return step
 
 
 def step_of(frame: Frame) -> int:

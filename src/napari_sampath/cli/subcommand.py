@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..config import load_config
 from ..errors import SampathError
@@ -15,6 +16,7 @@ from .output import Output
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..arrays import UInt8Array
     from ..files import Write
     from ..images import LoadedImage
     from ..predict import Model
@@ -104,6 +106,20 @@ def open_image(path: Path, output: Output) -> LoadedImage:
     image = read(path)
     output.note(image.note)
     return image
+
+
+@contextmanager
+def open_image_or_slide(path: Path, output: Output) -> Iterator[LoadedImage]:
+    """Read an image like `open_image`; of a large slide, `pixels` is the slide, which is sliced like an array."""
+    from ..images import LoadedImage
+    from ..images.slides import open_large
+
+    slide = open_large(path)
+    if slide is None:
+        yield open_image(path, output)
+        return
+    with slide:
+        yield LoadedImage(cast("UInt8Array", slide), None, slide.name, slide.mpp)
 
 
 def check_suffix(path: Path, *allowed: str) -> str:

@@ -187,9 +187,25 @@ class Export:
         return self.labels.classes
 
     @cached_property
-    def objects(self) -> Objects:
-        """The objects of the label maps; see `Objects.of`."""
+    def objects_of_any_size(self) -> Objects:
+        """The objects of the label maps; masks of very large ones have a step, see `Objects.of`."""
         return Objects.of(self.labels)
+
+    @property
+    def objects(self) -> Objects:
+        """The objects of the label maps, with masks of single pixels.
+
+        Raises:
+            ImageError: If an object is too large for that.
+        """
+        for obj in self.objects_of_any_size.items:
+            if obj.mask.step > 1:
+                height, width = (span.stop - span.start for span in obj.mask.slices)
+                raise ImageError(
+                    f"The object {obj.number} of '{self.name}' is {width} x {height} px (width x height), too large "
+                    "for this format; export it as geojson, ome-zarr or tiff."
+                )
+        return self.objects_of_any_size
 
     def path(self, suffix: str, kind: str = WHOLE) -> str:
         """Return the path of a file of this image, such as "slide 7_objects.geojson"."""

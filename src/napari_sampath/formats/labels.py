@@ -163,6 +163,8 @@ class _Mapped:
         self.shape = values.shape
         if hasattr(values, "filled_boxes"):
             self.filled_boxes = values.filled_boxes
+        if hasattr(values, "read"):
+            self.read = lambda box, step: table[values.read(box, step)]
 
     def __getitem__(self, key: Any) -> Any:
         return self.table[np.asarray(self.values[key])]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ..arrays import IntArray, LocalMask
+from ..arrays import BoolArray, IntArray, LocalMask, halves
 from ..rasters import check_pixels
+from ..tiling import step_for
 from .labels import Box, Labels, MapLike, blocks
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Objects:
         """Convert label maps to objects.
 
         Each pair of object number and class becomes an object, followed by each 8-connected component of a class
-        without object numbers. Maps of any size are read block by block; pixels without a class are skipped.
+        without object numbers. Maps of any size are read block by block; pixels without a class are skipped. The masks
+        of very large objects have a step above 1, so that a bitmap has at most 16 MiB.
 
         Raises:
             ImageError: If the bounding box of the pixels without an object number does not fit in memory.
@@ -128,12 +130,28 @@ def _windows(numbers: IntArray) -> Iterator[tuple[int, tuple[slice, slice]]]:
 
 
 def _instances(labels: Labels) -> Iterator[LabelledObject]:
-    for number, (r0, c0, r1, c1) in sorted(boxes_of(labels.instance_map).items()):
-        inside = np.asarray(labels.instance_map[r0:r1, c0:c1]) == number
-        classes = np.asarray(labels.class_map[r0:r1, c0:c1])
-        for class_id in np.unique(classes[inside]).tolist():
-            if class_id:
-                mask = LocalMask.from_dense(inside & (classes == class_id), r0, c0)
+    for number, box in sorted(boxes_of(labels.instance_map).items()):
+        step = step_for(box)
+        r0, c0, r1, c1 = (box[0] // step * step, box[1] // step * step, *box[2:])
+        bitmaps: dict[int, BoolArray] = {}
+        # At step 1 the box is one part, otherwise it is read in parts of whole elements.
+        side = max(box[2:]) if step == 1 else _BLOCK_PX // step * step
+        for top in range(r0, r1, side):
+            for left in range(c0, c1, side):
+                part = np.s_[top : min(top + side, r1), left : min(left + side, c1)]
+                inside = np.asarray(labels.instance_map[part]) == number
+                if not inside.any():
+                    continue
+                classes = np.asarray(labels.class_map[part])
+                for class_id in np.unique(classes[inside]).tolist():
+                    if class_id not in bitmaps:
+                        bitmaps[class_id] = np.zeros((-((r0 - r1) // step), -((c0 - c1) // step)), np.bool_)
+                    found = halves(inside & (classes == class_id), step)
+                    row, col = (top - r0) // step, (left - c0) // step
+                    bitmaps[class_id][row : row + found.shape[0], col : col + found.shape[1]] = found
+        for class_id in sorted(bitmaps.keys() - {0}):
+            mask = LocalMask.from_dense(bitmaps[class_id], r0, c0, step)
+            if mask.bitmap.size:
                 yield LabelledObject(number, class_id, mask, labels.details.get(number, {}))
 
 

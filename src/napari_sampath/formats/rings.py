@@ -43,7 +43,8 @@ def trace(mask: LocalMask) -> list[Polygon]:
     for number, window in enumerate(ndimage.find_objects(components), start=1):
         rows, cols = window
         rings = _rings(components[window] == number)
-        polygons.append([ring + np.array([mask.col + cols.start, mask.row + rows.start]) for ring in rings])
+        start = np.array([cols.start, rows.start])
+        polygons.append([(ring + start) * mask.step + np.array([mask.col, mask.row]) for ring in rings])
     return polygons
 
 

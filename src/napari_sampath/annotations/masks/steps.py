@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,22 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import BoolArray, LocalMask
+from ...tiling import step_for
 from .masks import Box, bounds, clip, union
 from .tiled_map import TiledMap
 from .tiles import TILE_PX
 
-MAX_BITMAP = 2**24
-"""Largest number of elements of a bitmap, 16 MiB; larger masks get a coarser step."""
 PIECE_PX = 2**20
 """Masks of more pixels are written tile by tile."""
-
-
-def step_for(box: Box, finest: int = 1) -> int:
-    """Return the smallest step at which the bitmap of a box in pixels has at most `MAX_BITMAP` elements."""
-    step = finest
-    while math.ceil((box[2] - box[0]) / step) * math.ceil((box[3] - box[1]) / step) > MAX_BITMAP:
-        step *= 2
-    return step
 
 
 def mask_of_box(box: Box) -> LocalMask:

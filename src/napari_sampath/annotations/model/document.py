@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from ...arrays import BoolArray, ClassInfo, LocalMask
+from ...arrays import BoolArray, ClassInfo, LocalMask, halves
 from ...errors import UnknownNameError
+from ...tiling import step_for
 from ..masks.masks import Box
-from ..masks.steps import pieces, step_for
+from ..masks.steps import pieces
 from ..masks.tiled_map import LookupMap, TiledMap
 from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
@@ -94,7 +95,7 @@ class Document:
             value = self.instance_map.uniform((top, left, bottom, right))
             if value is None:
                 part = self.instance_map.window((top, left, bottom, right)) == object_id
-                bits[rows, cols] = _halves(part, step)
+                bits[rows, cols] = halves(part, step)
             else:
                 bits[rows, cols] = value == object_id
         return bits
@@ -205,16 +206,6 @@ class Document:
 
     def _map_of(self, region: Region) -> TiledMap:
         return self.verified_map if region.verified else self.instance_map
-
-
-def _halves(part: BoolArray, step: int) -> BoolArray:
-    """Return which elements of step x step pixels of an array (h, w) are at least half True."""
-    missing = [(0, -side % step) for side in part.shape]
-    padded = np.pad(part, missing, mode="edge") if any(map(any, missing)) else part
-    height, width = padded.shape
-    share = padded.reshape(height // step, step, width // step, step).mean(axis=(1, 3))
-    halves: BoolArray = share >= 0.5
-    return halves
 
 
 def _verified(trust_map: LookupMap, verified_map: TiledMap, box: Box) -> BoolArray:

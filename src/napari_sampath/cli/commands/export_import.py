@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from ...errors import JournalError, StorageError
 from ...jobs import run
 from ..output import Output, count
-from ..subcommand import Subcommand, add_output, open_image
+from ..subcommand import Subcommand, add_output, open_image_or_slide
 
 if TYPE_CHECKING:
     from ...annotations import Journal
     from ...arrays import UInt8Array
+    from ...images import LoadedImage
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -58,14 +59,18 @@ def run_export(args: argparse.Namespace, output: Output) -> int | None:
 
 
 def _export_image(args: argparse.Namespace, output: Output) -> None:
+    if args.source.suffix == JOURNAL_SUFFIX:
+        _export_journal(args, output, args.source, None)
+        return
+    with open_image_or_slide(args.source, output) as image:
+        _export_journal(args, output, _journal_of(args.source, image.pixels), image)
+
+
+def _export_journal(args: argparse.Namespace, output: Output, path: Path, image: LoadedImage | None) -> None:
     from ...annotations import Document, Edits, open_journal
     from ...session.files.saving import ExportedImage, export_job
 
-    source, name, image = args.source, args.name, None
-    path = source
-    if source.suffix != JOURNAL_SUFFIX:
-        image = open_image(source, output)
-        path, name = _journal_of(source, image.pixels), name or image.name
+    name = args.name if image is None else args.name or image.name
     notes: list[str] = []
     journal = _with_name(open_journal(path), name)
     try:
@@ -74,7 +79,8 @@ def _export_image(args: argparse.Namespace, output: Output) -> None:
         formats = tuple(word.strip() for word in args.formats.split(","))
         about = ExportedImage(name or header.image, digest=header.digest)
         if image is not None:
-            about = ExportedImage(name or image.name, source.name, image.pixels, header.digest, image.mpp)
+            pixels = None if header.kind == "slide" else image.pixels
+            about = ExportedImage(name or image.name, args.source.name, pixels, header.digest, image.mpp)
         files = run(export_job(args.output, about, document, formats, notes))
     finally:
         journal.close()
@@ -167,11 +173,15 @@ def _scale(text: str) -> float | Literal["fit"]:
 
 def run_import(args: argparse.Namespace, output: Output) -> None:
     """Add labels to the annotations of an image; the docks show them when the image is opened."""
+    with open_image_or_slide(args.image, output) as image:
+        _import(args, output, image)
+
+
+def _import(args: argparse.Namespace, output: Output, image: LoadedImage) -> None:
     from ...annotations import pixel_digest
     from ...formats import ReadOptions
     from ...session import Session, journal_path, sessions_folder
 
-    image = open_image(args.image, output)
     path = args.journal or journal_path(image.pixels, sessions_folder())
     options = ReadOptions(
         args.image_name,

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
 from ...arrays import LocalMask
 from ...errors import refuse
 from ...files import JsonError, convert, from_json, parse_json
@@ -96,7 +98,12 @@ def dump(objects: Objects, name: str) -> bytes:
             properties["measurements"] = {_SCORE: obj.details["score"]}
         identity = str(uuid.uuid5(_SPACE, f"{name}/{index}/{obj.number}/{obj.class_id}"))
         features.append(
-            {"type": "Feature", "id": identity, "geometry": _geometry(obj.mask), "properties": properties}
+            {
+                "type": "Feature",
+                "id": identity,
+                "geometry": _geometry(obj.mask, objects.hw),
+                "properties": properties,
+            }
         )
     image = StoredImage.of(objects, name).to_json()
     return dump_json({"type": "FeatureCollection", "features": features, "sampath": image})
@@ -156,7 +163,9 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
 
 def write(export: Export) -> Iterable[Output]:
     """Return the file of one image."""
-    yield Output(export.path("geojson"), lambda stream: stream.write(dump(export.objects, export.name)))
+    yield Output(
+        export.path("geojson"), lambda stream: stream.write(dump(export.objects_of_any_size, export.name))
+    )
 
 
 def _features(content: Any, path: Path) -> list[Any]:
@@ -232,8 +241,10 @@ def _classification(properties: dict[str, Any]) -> tuple[str, tuple[int, int, in
     return ": ".join(map(str, parts)), parse_color(given.get("color", given.get("colorRGB")))
 
 
-def _geometry(mask: LocalMask) -> dict[str, Any]:
-    polygons = [[ring.tolist() for ring in polygon] for polygon in rings.trace(mask)]
+def _geometry(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:
+    # The last elements of the mask of a very large object may reach beyond the image.
+    limits = np.array(hw[::-1])
+    polygons = [[np.minimum(ring, limits).tolist() for ring in polygon] for polygon in rings.trace(mask)]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}

@@ -61,6 +61,22 @@ def open_slide(path: str | Path) -> Slide:
     )
 
 
+def open_large(path: str | Path) -> Slide | None:
+    """Open a slide of `SLIDE_PIXELS` or more, which is annotated without being read into memory.
+
+    Returns:
+        The slide; None if the file is smaller or is not read as a slide.
+    """
+    try:
+        slide = open_slide(path)
+    except (ImageError, OSError):
+        return None
+    if slide.hw[0] * slide.hw[1] >= SLIDE_PIXELS:
+        return slide
+    slide.close()
+    return None
+
+
 def is_slide(path: str | Path) -> bool:
     """Return True if a file is better opened as a slide than read into memory.
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...annotations import Add, AnnotatedObject, Document, Erase, Flag, Operation, Verify, bounds, clip
-from ...annotations.masks.steps import at_step, elements_with, step_for
+from ...annotations.masks.steps import at_step, elements_with
 from ...arrays import LocalMask
 from ...errors import PromptError
+from ...tiling import step_for
 
 
 def review_steps(*records: AnnotatedObject) -> tuple[Operation, ...]:

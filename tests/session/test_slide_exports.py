@@ -1,0 +1,86 @@
+"""Export of a slide without holding its maps: what other programs read is what the document holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openslide
+import pytest
+import shapely.geometry
+import tifffile
+import zarr
+
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import ImageError
+from napari_sampath.formats import import_objects
+from napari_sampath.images.slides import ArraySlide, open_slide
+from napari_sampath.session import Session
+
+HW = (9000, 8501)
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+DISC = np.hypot(*(np.mgrid[:301, :301] - 150)) < 150
+
+
+@pytest.fixture
+def session() -> Session:
+    pixels = np.broadcast_to(np.array((200, 150, 180), np.uint8), (*HW, 3))
+    session = Session(ArraySlide([pixels], "biopsy", 0.25), "biopsy", None, CLASSES)
+    ring = DISC.copy()
+    ring[100:200, 100:200] = False
+    session.paint_mask(LocalMask(1000, 7000, ring), 1)
+    session.paint_mask(LocalMask(1600, 320, ring, 16), 2)
+    # It reaches beyond the corner of the slide.
+    session.paint_mask(LocalMask(8704, 8192, np.ones((20, 20), bool), 64), 1)
+    return session
+
+
+def test_the_rings_of_a_geojson_are_valid_and_enclose_the_pixels(session: Session, tmp_path: Path) -> None:
+    session.files.export(tmp_path, ("geojson",))
+    content = json.loads((tmp_path / "biopsy_objects.geojson").read_text())
+    assert (content["sampath"]["height"], content["sampath"]["width"]) == HW
+    rows = {f"{row.class_name} {row.id}": row for row in session.objects.rows()}
+    assert len(rows) == len(content["features"]) == 3
+    for feature in content["features"]:
+        shape = shapely.geometry.shape(feature["geometry"])
+        row = rows[feature["properties"]["name"]]
+        assert shape.is_valid
+        assert shape.area == row.area_px
+        left, top, right, bottom = shape.bounds
+        assert 0 <= left < right <= HW[1]
+        assert 0 <= top < bottom <= HW[0]
+    areas = {
+        obj.number: obj.mask.area_px for obj in import_objects(tmp_path / "biopsy_objects.geojson").items
+    }
+    assert areas == {row.id: row.area_px for row in rows.values()}
+
+
+def test_label_pyramids_are_read_by_tifffile_openslide_and_zarr(session: Session, tmp_path: Path) -> None:
+    session.files.export(tmp_path, ("tiff", "ome-zarr"))
+    document = session.document
+    for kind, values in (("classes", document.class_map), ("instances", document.instance_map)):
+        with tifffile.TiffFile(tmp_path / f"biopsy_{kind}.tif") as file:
+            levels = file.series[0].levels
+            assert [level.shape for level in levels] == [tuple(-(-s // 2**k) for s in HW) for k in range(5)]
+            assert all(level.keyframe.is_tiled for level in levels)
+            for k in (2, 4):
+                np.testing.assert_array_equal(levels[k].asarray(), values.read((0, 0, *HW), 2**k))
+        array: Any = zarr.open_array(tmp_path / f"biopsy_objects.ome.zarr/labels/{kind}/0", mode="r")
+        for r0, c0 in ((900, 6900), (6000, 4000), (8700, 8100)):
+            part = values.window((r0, c0, min(r0 + 400, HW[0]), min(c0 + 400, HW[1])))
+            np.testing.assert_array_equal(array[r0 : r0 + 400, c0 : c0 + 400], part)
+    with openslide.OpenSlide(tmp_path / "biopsy_classes.tif") as slide:
+        assert slide.level_count == 5
+        region = np.asarray(slide.read_region((1000, 2000), 0, (700, 600)))[..., 0]
+        np.testing.assert_array_equal(region, document.class_map.window((2000, 1000, 2600, 1700)))
+    with open_slide(tmp_path / "biopsy_classes.tif") as slide:
+        assert len(slide.levels) == 5
+        np.testing.assert_array_equal(slide[8800:, 8300:, 0], document.class_map.window((8800, 8300, *HW)))
+
+
+def test_an_object_that_a_format_cannot_hold_is_named(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"object 2 of 'biopsy' is 4784 x 4784 px .* export it as geojson"):
+        session.files.export(tmp_path, ("labelme",))
+    assert not list(tmp_path.glob("*labelme*"))
