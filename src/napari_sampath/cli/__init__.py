@@ -1,6 +1,6 @@
 """Command line interface, `sampath SUBCOMMAND`.
 
-Exit codes: 0 success, 1 failure (one sentence on stderr says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 failure (explained by one sentence on stderr), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of this computer for `sampath doctor`: each tells what it found and what to do about a problem.
+"""Checks of this computer for `sampath doctor`: each reports its result and how to solve a problem.
 
 What can end the process, such as Qt without a display or a broken PyTorch, is tried in another process.
 """

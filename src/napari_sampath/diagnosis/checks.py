@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def check_computer() -> Job[list[Check]]:
-    """Run all checks; each tells what it found and, if something is wrong, what to do.
+    """Run all checks; each reports its result and, if there is a problem, how to solve it.
 
     Returns:
         The results in the order in which they are shown.

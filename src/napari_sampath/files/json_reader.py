@@ -1,7 +1,7 @@
 """Reading of JSON with bounds on its size, nesting and numbers, and conversion to checked Python values.
 
-All functions raise `JsonError`, whose text is a reason such as "'height' is -3, less than 1". The caller names the file
-and says what to do.
+All functions raise `JsonError`, whose text is a reason such as "'height' is -3, less than 1". The caller adds the name
+of the file and what to do.
 """
 
 from __future__ import annotations

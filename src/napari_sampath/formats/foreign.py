@@ -38,7 +38,7 @@ def other_name(stated: str | None, name: str | None) -> str | None:
     """Return a sentence if a file names another image than the one that it is imported into.
 
     Args:
-        stated: Name of the image according to the file, with or without folders and ending; None if it does not say.
+        stated: Name of the image according to the file, with or without folders and ending; None if it is not stated.
         name: Name of the image.
     """
     if not stated or not name or stated.isdecimal():  # COCO may have only numbers.

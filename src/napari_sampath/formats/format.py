@@ -119,7 +119,7 @@ class Shapes:
     """The annotations of one image as a file states them; `painting.paint` makes objects of them."""
 
     hw: tuple[int, int] | None = None
-    """Size (H, W) of the image according to the file; None if it does not say."""
+    """Size (H, W) of the image according to the file; None if it is not stated."""
     items: list[Shape] = field(default_factory=list)
     """The objects, in the order of the file."""
     classes: list[FileClass] = field(default_factory=list)

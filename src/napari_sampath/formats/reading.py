@@ -48,7 +48,7 @@ def import_labels(
     Raises:
         ImageError: If a file is missing, unreadable, of no known format, of another size, or has annotations of which
             none can be imported.
-        ImportChoiceError: If it can be read in several ways, and `options` does not say which one is meant.
+        ImportChoiceError: If it can be read in several ways, and `options` does not specify which one is meant.
         DuplicateNameError: If two classes in `classes.json` share an id or a name.
         UnknownNameError: If there is no image of that name.
     """

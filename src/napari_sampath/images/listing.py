@@ -27,7 +27,7 @@ _LABELS = re.compile(
     r"(?:[ _-]?\d{1,3})?$",
     re.IGNORECASE,
 )
-"""End of a stem that names a label map, whatever else is in the folder."""
+"""End of a stem that names a label map, independent of the other files in the folder."""
 _PERHAPS_LABELS = re.compile(
     r"[ _.-](?:seg|segmentation|simple segmentation|object predictions|probabilities|objects|outlines?|flows|gt|"
     r"ground[ _-]?truth|inst|anno|annotations?|overlay|pred|predictions?)(?:[ _-]?\d{1,3})?$",

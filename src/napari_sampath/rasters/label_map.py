@@ -52,7 +52,7 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
         raster = file.load(True)
     values, remarks = _one_channel(raster, path)
     if raster.lossy:
-        # A file does not tell whether nothing was lost before it was compressed.
+        # A file does not show whether the values were altered before it was compressed.
         is_always = raster.format in ("JPEG", "MPO", "TIFF")
         problem = (
             "with lossy compression, which alters" if is_always else "whose compression may have altered"

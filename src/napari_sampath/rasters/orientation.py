@@ -55,6 +55,6 @@ def turned_hw(hw: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def describe(orientation: int) -> tuple[str, ...]:
-    """Return a clause for the user that says how an image was turned; nothing for 1."""
+    """Return a clause for the user that describes how an image was turned; nothing for 1."""
     name = _NAMES.get(orientation)
     return () if name is None else (f"it was {name}, as its orientation tag {orientation} states",)

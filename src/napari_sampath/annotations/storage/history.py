@@ -38,7 +38,7 @@ class History:
     """Steps that can be undone or redone.
 
     When there are too many document steps, or their patches use too much memory, the oldest are dropped. The newest
-    document step is always kept, whatever its size.
+    document step is always kept, regardless of its size.
 
     Args:
         max_steps: Maximum number of document steps.

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def find_images(named: list[Path], output: Output) -> list[Path]:
-    """Replace each folder by its images, sorted by name; a note says which files are left out.
+    """Replace each folder by its images, sorted by name; a note lists the files that are left out.
 
     Raises:
         ImageError: If a path does not exist, or a folder contains no image.

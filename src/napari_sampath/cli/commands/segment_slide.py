@@ -70,7 +70,7 @@ def open_small_image(path: Path, output: Output) -> LoadedImage:
     """Read an image into memory.
 
     Raises:
-        ImageError: If it cannot be read; for a slide, the message says how to segment it.
+        ImageError: If it cannot be read; for a slide, the message explains how to segment it.
     """
     from ...images.slides import is_slide
 

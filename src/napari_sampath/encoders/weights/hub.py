@@ -128,7 +128,7 @@ def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
 
 
 def _message(weights: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
-    """Compose an error message that says how to get a file; `denied` is False if lack of access is not the reason."""
+    """Compose an error message on how to get a file; `denied` is False if lack of access is not the reason."""
     by_hand = f"put it as '{weights.name}' into '{folder}'"
     if not (weights.gated and denied):
         return f"The weights file '{weights.name}' {reason}; download {weights.url} and {by_hand}."

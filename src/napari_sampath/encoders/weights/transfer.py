@@ -45,7 +45,7 @@ class WeightsFile:
     """True to send the user's Hugging Face token with requests."""
 
     def message(self, folder: Path, reason: str) -> str:
-        """Compose an error message that says where to get the file and where to put it."""
+        """Compose an error message that states where to get the file and where to put it."""
         return (
             f"The weights file '{self.name}' ({readable(self.size)}) {reason}; "
             f"download {self.url} and put it into '{folder}'."

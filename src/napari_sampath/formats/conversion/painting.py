@@ -53,7 +53,7 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
         path: For error messages.
 
     Raises:
-        ImportChoiceError: If the file is for an image of another size and the options do not say what to do.
+        ImportChoiceError: If the file is for an image of another size and the options do not specify what to do.
         ImageError: If the file has annotations, but none can be imported, or they do not fit in memory.
         ClassListError: If there are more than 255 classes.
     """

@@ -85,12 +85,12 @@ def place(file_hw: tuple[int, int] | None, options: ReadOptions, path: Path) -> 
     """Compare the size of a file's image with the image.
 
     Args:
-        file_hw: Size (H, W) of the image according to the file; None if it does not say.
+        file_hw: Size (H, W) of the image according to the file; None if it is not stated.
         options: The size of the image, the scale and the offset.
         path: For error messages.
 
     Raises:
-        ImportChoiceError: If the sizes differ and the options do not say what to do.
+        ImportChoiceError: If the sizes differ and the options do not specify what to do.
         ImageError: If the scale is not possible.
     """
     if file_hw is not None and 0 in file_hw:

@@ -47,7 +47,7 @@ def class_list(content: Any) -> list[FileClass]:
     for listed in lists:
         classes = [info for info in convert(listed, list[ClassInfo]) if info.id]  # 0 is the background.
         numbered = agree(table, classes)
-        if numbered.notes:  # The values of a map do not say which of the two names is meant.
+        if numbered.notes:  # The values of a map do not show which of the two names is meant.
             raise JsonError(numbered.notes[0])
         table = numbered.classes
     return [FileClass(info.name, info.id, info.color) for info in table]

@@ -28,7 +28,7 @@ _STARTS = (
     b"\0\0\0\x0cjP",
     *(b"P%d%c" % (kind, space) for kind in range(1, 7) for space in b"\n \t\r"),
 )
-"""First bytes of image files; lossy ones are recognised so that the reader can say why it refuses them."""
+"""First bytes of image files; lossy ones are recognised so that the error can state the reason."""
 
 
 def read(source: Source, options: ReadOptions) -> Labels:
@@ -58,7 +58,7 @@ def read_map(path: Path, options: ReadOptions) -> Raster:
         The raster; its values are (H, W), bool or whole numbers from 0.
 
     Raises:
-        ImportChoiceError: If the size is another one, and the options do not say what to do.
+        ImportChoiceError: If the size is another one, and the options do not specify what to do.
         ImageError: If it is not a label image.
     """
     size = read_size(path)

@@ -51,7 +51,7 @@ def reading_shape(malformed: list[str], noun: str, index: Any) -> Iterator[None]
     except SampathError:
         raise
     except _MALFORMED as error:
-        # Only messages of ValueErrors are written for a user; a KeyError says no more than a name.
+        # Only messages of ValueErrors are written for users; that of a KeyError is only a name.
         is_message = type(error) in (ValueError, JsonError)
         text = str(error) if is_message and len(str(error)) < _MAX_REASON and str(error).isprintable() else ""
         malformed.append(f"{noun} {index}: {text.rstrip('.') or 'a value is missing or malformed'}")

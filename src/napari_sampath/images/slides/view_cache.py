@@ -39,8 +39,8 @@ Chunk = tuple[int, int, int]
 class ViewCache:
     """Levels of a slide as arrays that answer at once.
 
-    Level k has one pixel for each 2**k x 2**k level-0 pixels, whatever levels the file stores. Creating the cache reads
-    no pixels.
+    Level k has one pixel for each 2**k x 2**k level-0 pixels, independent of the levels that the file stores. Creating
+    the cache reads no pixels.
 
     Args:
         slide: The slide; it is closed with the cache.

@@ -24,7 +24,7 @@ def read_job(
         options: Choices where the file can be read in several ways.
 
     Raises:
-        ImportChoiceError: If the file can be read in several ways, and `options` does not say which one is meant.
+        ImportChoiceError: If the file can be read in several ways, and `options` does not specify which one is meant.
         SampathError: If the file cannot be read, has no objects, or is for an image of another size.
     """
     yield Progress(0, 1, f"Reading {path.name}", "files")
@@ -37,7 +37,7 @@ def read_job(
 
 
 def notes_of(document: Document, new: NewObjects) -> tuple[str, ...]:
-    """Return what the user should know before objects from a file are added to a document.
+    """Return notes for the user about the objects of a file before they are added to a document.
 
     Returns:
         The notes of the file, the classes that get another number, and how many existing objects are covered.

@@ -78,7 +78,8 @@ class SessionFiles:
             The new objects.
 
         Raises:
-            ImportChoiceError: If the file can be read in several ways, and `options` does not say which one is meant.
+            ImportChoiceError: If the file can be read in several ways, and `options` does not specify which one is
+                meant.
             SampathError: If the file cannot be read or does not have the size of the image.
             StorageError: If the change cannot be saved; nothing has changed.
         """

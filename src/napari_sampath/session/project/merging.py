@@ -254,7 +254,7 @@ def _describe(journal: Path) -> str:
 
 
 def _keep(project: Project, journal: Path, name: str, label: str) -> Path:
-    """Copy a journal into the folder of conflicts under a name that says where it comes from."""
+    """Copy a journal into the folder of conflicts under a name that states its origin."""
     target = unused(project.path / CONFLICTS / f"{file_stem(f'{name} ({label})')}.jsonl")
     content = journal.read_bytes()
     write_atomically(target, lambda stream: stream.write(content))

@@ -29,9 +29,9 @@ LOCK_S = 60.0
 class Project:
     """A folder of images that a person opens, closes and names.
 
-    The annotations of an image are in its journal, whether it is in a project or not. The project says which images
-    belong together, which classes they have, and on which images heads are trained; for these, a training sample is
-    saved in the dataset of the project, which is the same folder.
+    The annotations of an image are in its journal, whether it is in a project or not. The project lists its
+    images, their classes, and the images on which heads are trained; for these, a training sample is saved in the
+    dataset of the project, which is the same folder.
 
     Every change locks and reads `project.json`, so that several programs may use one project, and is saved before the
     method returns; if it raises, nothing has changed. The methods may be called in any thread.

@@ -93,7 +93,7 @@ class ModeButtons(QWidget):
             self.fill.setValue(round(100 * opacity))
 
     def show_one_click(self, on: bool) -> None:
-        """Show whether each click is committed by itself."""
+        """Show whether each click is committed immediately as one object."""
         set_checked(self.one_click, on)
 
     def show_mode(self, mode: Mode) -> None:

@@ -17,7 +17,7 @@ ORIENTATION = "napari-sampath-orientation"
 
 
 SOURCE_FILE = "sampath_file"
-"""Metadata key of layers of which napari does not know the file; the value is its path."""
+"""Metadata key of layers that napari did not open from a file; the value is the path of the file."""
 
 
 def source_file(layer: Any) -> Path | None:

@@ -101,7 +101,7 @@ class StatusLine(QWidget):
             self._show(self._idle())
 
     def expire_on(self, *signals: Any) -> None:
-        """Replace the message by the idle text at these signals, unless it was said in the same turn."""
+        """Replace the message by the idle text at these signals, unless it was set in the same turn."""
         for signal in signals:
             signal.connect(self._expire)
 

@@ -110,7 +110,7 @@ class ImageFollower(QObject):
 
     @property
     def notice(self) -> Notice | None:
-        """What the user should know about the image in use; None if it is the image that they see."""
+        """Notice about the image in use; None if it is the image that the user sees."""
         image, active = self._state.image, self._viewer.layers.selection.active
         if image is None:
             return None

@@ -58,7 +58,7 @@ class OpenedImage:
 
     session: Session
     note: str | None
-    """Sentence that says how the image was converted; None if it was not."""
+    """Sentence that describes how the image was converted; None if it was not."""
     is_shown: bool
     """Whether the layer shows the image of the session."""
 
@@ -121,7 +121,7 @@ def open_job(
         classes: Initial classes of a new image if there is no dataset.
 
     Returns:
-        The session, a sentence that says how the image was converted, and whether the layer shows the image.
+        The session, a sentence that describes how the image was converted, and whether the layer shows the image.
 
     Raises:
         ImageError: If the layer is not two-dimensional and not an RGB image.
@@ -236,7 +236,7 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
             progress = next(job)
         except StopIteration as stop:
             return int(stop.value)
-        # "1 of 1" says nothing, so show an indeterminate bar.
+        # "1 of 1" is not informative, so show an indeterminate bar.
         total = progress.total if progress.total > 1 else 0
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 

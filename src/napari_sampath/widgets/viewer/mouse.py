@@ -83,7 +83,7 @@ class MouseTool:
         self.held = False
         """True while the space bar is held."""
         self.accepts: Callable[[Any, bool], bool] = lambda _world, _say: True
-        """Returns whether input at a position in world coordinates reaches the image, and may tell the user."""
+        """Returns whether input at a position in world coordinates reaches the image, and may show a message."""
         self._double_click_zoom: list[Any] = []
         viewer.mouse_drag_callbacks.append(self.on_drag)
         viewer.mouse_move_callbacks.append(self.on_move)

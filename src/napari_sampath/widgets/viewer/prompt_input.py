@@ -83,7 +83,7 @@ class PromptInput(QObject):
         self._corner: tuple[float, float] | None = None
         """First corner of a box that is set by two clicks."""
         self.one_click = False
-        """Whether each click and each box is committed by itself, as one object."""
+        """Whether each click and each box is committed immediately as one object."""
         worker.answered.connect(self._on_answered)
         session.waiting.committed.connect(self._on_committed)
 

@@ -1,4 +1,4 @@
-"""`sampath doctor`: check this computer, and say what to do about each problem."""
+"""`sampath doctor`: check this computer, and suggest how to solve each problem."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _text(checks: Sequence[Check], problems: int) -> str:
 
 
 SUBCOMMAND = Subcommand(
-    "check this computer, and say what to do about each problem",
+    "check this computer, and suggest how to solve each problem",
     "sampath doctor --json",
     arguments,
     run,

@@ -85,7 +85,7 @@ class TrainingState(QObject):
 
     @property
     def last_project(self) -> Path | None:
-        """Folder of the project that was used last, if it still exists; it is not opened by itself."""
+        """Folder of the project that was used last, if it still exists; it is not opened automatically."""
         from ....session import remembered_dataset
 
         return remembered_dataset(self.state_dir)
