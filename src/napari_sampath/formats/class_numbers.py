@@ -101,7 +101,7 @@ def merge_names(
 
     Args:
         file: The list, for error messages.
-        stored: Its present names.
+        stored: The names in the list.
         classes: The classes of the exported image.
         others: See `Export.others`.
         stems: Start of the names of the files that use the list, other than those of the exported image.

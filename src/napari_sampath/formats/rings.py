@@ -60,7 +60,7 @@ def bounds(polygons: Iterable[Iterable[Ring]]) -> tuple[float, float, float, flo
 
 
 def crossings(polygons: Iterable[Iterable[Ring]], height: float) -> float:
-    """Return how often the edges of polygons cross the rows of an image together: the work of `fill`."""
+    """Return the total number of crossings of polygon edges with image rows, which is the work of `fill`."""
     total = 0.0
     for polygon in polygons:
         for ring in polygon:

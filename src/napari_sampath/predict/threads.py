@@ -67,7 +67,7 @@ def _busy_cores() -> float:
     """Return how many cores other threads occupy."""
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # Fourth field: threads that run or wait for a core, including this one, and all threads.
+            # The fourth field is "running/all"; running threads include this one and those that wait for a core.
             running = [int(_LOADAVG.read_text().split()[3].partition("/")[0]) for _ in range(_SAMPLES)]
             return min(running) - 1
     return _meter.busy_cores()

@@ -80,7 +80,7 @@ def open_large(path: str | Path) -> Slide | None:
 def is_slide(path: str | Path) -> bool:
     """Return True if a file is better opened as a slide than read into memory.
 
-    These are OME-Zarr images, vendors' formats, and tiled TIFF files of `SLIDE_PIXELS` or more. False if the file
+    True for OME-Zarr images, vendors' formats, and tiled TIFF files of `SLIDE_PIXELS` or more; False for files that
     cannot be read.
     """
     path = Path(path).expanduser()

@@ -49,5 +49,5 @@ def notes_of(document: Document, new: NewObjects) -> tuple[str, ...]:
     covered: tuple[str, ...] = ()
     if touched:
         noun = "object of the image was" if len(touched) == 1 else "objects of the image were"
-        covered = (f"{len(touched):,} {noun} overwritten where the imported ones are.",)
+        covered = (f"{len(touched):,} {noun} overwritten by imported objects.",)
     return (*new.notes, *numbers, *covered)

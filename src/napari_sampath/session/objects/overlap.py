@@ -78,7 +78,7 @@ def find_overlap(
 
 
 def find_duplicate(document: Document, mask: LocalMask, class_id: int) -> int:
-    """Return the id of an object of a class that a mask equals (IoU of at least `DUPLICATE_IOU`); 0 if none does."""
+    """Return the id of an object of a class that equals a mask (IoU >= `DUPLICATE_IOU`); 0 if there is none."""
     overlap = find_overlap(document, mask, class_id, "instance")
     for object_id, pixels in (overlap.pixels if overlap else {}).items():
         record = document.record(object_id)

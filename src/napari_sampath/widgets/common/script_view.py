@@ -70,7 +70,8 @@ def script_button(
 
     Args:
         parent: The parent of the dialog.
-        make: Returns the script of the run that the dock would start now, or a sentence why there is none.
+        make: Returns the script of the run that the dock would start now, or a sentence that explains why there is
+            none.
         say: Shows that sentence.
     """
 

@@ -115,7 +115,7 @@ class ExportDock(Dock):
         self.runner.start(import_job(session, Path(path), chosen), f"reading {name}", add)
 
     def script(self) -> Script | str:
-        """Return the export of the settings shown as a script, or a sentence why there is none."""
+        """Return the export of the settings shown as a script, or a sentence that explains why there is none."""
         from ...session import journal_path
 
         session, image = self.state.session, self.state.image

@@ -160,7 +160,7 @@ class SegmentDock(Dock):
         return region
 
     def script(self) -> Script | str:
-        """Return the run of the selected head as a script, or a sentence why there is none."""
+        """Return the run of the selected head as a script, or a sentence that explains why not."""
         state, session, head = self.state, self.state.session, self.head.value()
         file = None if state.image is None else source_file(state.image)
         if session is None or file is None:

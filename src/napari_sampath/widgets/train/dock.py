@@ -152,7 +152,7 @@ class TrainDock(Dock):
         self.runner.start(job, f"training {settings.kind}", self._on_trained)
 
     def script(self) -> Script | str:
-        """Return the training run of the settings shown as a script, or a sentence why there is none."""
+        """Return the training run of the settings shown as a script, or a sentence that explains why not."""
         folder = self.training.folder
         if folder is None or not self._kinds_known:
             return WELCOME
