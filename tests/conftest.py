@@ -17,6 +17,16 @@ from support.paths import ROOT, TESTS
 gc.set_threshold(50_000, 20, 100)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that makes label layers hold only a window of larger images."""
+    parser.addoption(
+        "--label-window",
+        type=int,
+        metavar="PX",
+        help="let label layers hold at most this many pixels per side, as on slides",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process of pytest-xdist its own display, so that tests with windows run at the same time."""
     if hasattr(config, "workerinput") and can_start_display():

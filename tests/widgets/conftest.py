@@ -119,6 +119,16 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
         screen.close()
 
 
+@pytest.fixture(autouse=True)
+def label_window_px(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the maximum side of label layers to that of the option `--label-window`."""
+    side = request.config.getoption("--label-window")
+    if side is not None:
+        from napari_sampath.widgets.canvas.windows import label_window
+
+        monkeypatch.setattr(label_window, "WHOLE_PX", side)
+
+
 @pytest.fixture
 def small_window(screen: ViewerPool) -> Iterator[None]:
     """Viewers of `SMALL`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
@@ -57,7 +57,7 @@ class AreaView:
         self._stop_following()
         if on:
             self._layer = self._add()
-            self._transform = TransformSync(self._image, [self._layer], self._step)
+            self._transform = TransformSync(self._image, [self._layer], self._place)
             self._painter.add((0, 0, *self._session.hw))
         elif self._layer is not None:
             self._painter.drop()
@@ -85,13 +85,17 @@ class AreaView:
                 opacity=OPACITY,
                 colormap=DirectLabelColormap(color_dict={None: SHADE, 0: (0.0, 0.0, 0.0, 0.0)}),
                 metadata={session_layers.MARK: self._image.name, session_layers.MARK_HELPER: True},
-                **{**session_layers.placement(self._image), "scale": self._image.scale * step},
+                **self._place(),
             )
         layer.editable = False
         # Keep the active layer, and keep the annotations above the shade.
         selection.active = active
         self._viewer.layers.move(len(self._viewer.layers) - 1, self._viewer.layers.index(self._image) + 1)
         return layer
+
+    def _place(self) -> dict[str, Any]:
+        middle = (self._step - 1) / 2
+        return session_layers.placement_at(self._image, (middle, middle), self._step)
 
     def _on_area(self, box: Box) -> None:
         if self.on:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,23 @@ from qtpy.QtCore import QTimer
 
 from ...annotations import Box, bounds, union
 from ...arrays import ClassInfo, LocalMask
-from ...errors import SampathError
 from . import layers as session_layers
-from .appearance import SCRIBBLE, Outliner, candidate_colors, class_colors, style_of
+from .appearance import MASK, SCRIBBLE, Outliner, candidate_colors, class_colors, style_of
 from .chunked_paint import ChunkedPainter
 from .napari_internals.cropped_visual import CroppedVisual
-from .napari_internals.label_tools import is_outlining, outline_of
-from .strokes import stroke_of
+from .napari_internals.label_tools import move_polygon
+from .stroke_input import StrokeInput
 from .transform_sync import TransformSync
 from .viewport import camera
+from .windows.content import WindowContent
+from .windows.follower import WindowFollower
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.layers import Image
     from napari.viewer import Viewer
 
     from ...session import Candidate, Session
+    from .windows.label_window import LabelWindow
 
 ANSWER_MS = 200
 """Time that a new prompt waits for its mask, so that both are painted in one frame. Without a graphics card, a separate
@@ -34,6 +36,8 @@ frame for the prompt delays the mask by 50 ms, because napari holds the GIL whil
 
 class LayerSync:
     """Keeps layers in sync with a session, and passes brush strokes on the class layer to the session.
+
+    The label layers hold a window of the image, which follows the view (see `WindowFollower`).
 
     Args:
         viewer: The viewer.
@@ -44,14 +48,10 @@ class LayerSync:
 
     def __init__(self, viewer: Viewer, image: Image, session: Session, say: Callable[[str], object]) -> None:
         self._viewer = viewer
+        self._image = image
         self._session = session
-        self._say = say
-        self._scribble: Box | None = None
-        self._whole: Box = (0, 0, *session.hw)
-        self._pressed: tuple[int, int] | None = None
-        """(row, col) at which the current brush stroke began."""
-        self._under_outline: Box | None = None
-        """Box that changed during an outline that the user draws with the right mouse button."""
+        self._scribble: list[LocalMask] = []
+        """The parts of the scribble that is shown."""
         self._colored: tuple[tuple[ClassInfo, ...], int] | None = None
         self._candidate_color: tuple[int, int, int] | None = None
         self.only_class = 0
@@ -61,12 +61,11 @@ class LayerSync:
         self._shown_prompts: tuple[object, ...] = ()
         self._asked: Box | None = None
         """Box of the mask about whose overlap the user is asked."""
+        self._follower = WindowFollower(viewer, image, session.hw, lambda: self.drawing)
+        self._window = self._follower.window
+        self._content = WindowContent(session.document, lambda: self._window)
         self.layers = session_layers.add_layers(
-            viewer,
-            image,
-            session.hw,
-            session.document.instance_map.filled_boxes,
-            Outliner(session.document),
+            viewer, image, self._window, self._content.filled, Outliner(session.document)
         )
         self._unanswered = QTimer()
         self._unanswered.setSingleShot(True)
@@ -74,6 +73,15 @@ class LayerSync:
         self._unanswered.timeout.connect(self._show_prompts)
         self._painter = ChunkedPainter(self._paint)
         self._outlines = ChunkedPainter(self._paint_outlines)
+        self._strokes = StrokeInput(
+            self.layers.classes,
+            session,
+            self._follower,
+            shown=self._content.classes,
+            finish=self._painter.finish,
+            repaint=self._paint,
+            say=say,
+        )
         self._cropped = [
             CroppedVisual(viewer, layer, filled)
             for layer, filled in (
@@ -84,8 +92,10 @@ class LayerSync:
             )
         ]
         self._links = self._connect()
-        self._transform = TransformSync(image, self.layers.all())
-        self.layers.classes.mouse_drag_callbacks.append(self._on_press)
+        self._transforms = [
+            TransformSync(image, self.layers.labels(), self._place),
+            TransformSync(image, (self.layers.box, self.layers.prompts)),
+        ]
         self._on_zoom()
         self._on_classes()
         filled: Box | None = None
@@ -106,12 +116,9 @@ class LayerSync:
             (session.objects_changed, self._on_objects),
             (session.classes_changed, self._on_classes),
             (camera(self._viewer).events.zoom, self._on_zoom),
-            (self.layers.classes.events.paint, self._on_paint),
+            (self._follower.moved, self._on_moved),
             (self.layers.classes.events.selected_label, self._on_selected_label),
         ]
-        outline = outline_of(self.layers.classes)
-        if outline is not None:
-            links.append((outline.events.active, self._on_outline))
         for signal, slot in links:
             signal.connect(slot)
         return links
@@ -119,20 +126,27 @@ class LayerSync:
     @property
     def drawing(self) -> bool:
         """Whether the user is drawing a brush stroke, or an outline with the right mouse button."""
-        return self._pressed is not None or is_outlining(self.layers.classes)
+        return self._strokes.drawing
+
+    @property
+    def window(self) -> LabelWindow:
+        """The part of the image that the label layers hold."""
+        return self._window
 
     def close(self, hide: bool = False) -> None:
         """Disconnect and remove the helper layers; the label layers stay in the viewer, with `hide` invisible."""
         self._unanswered.stop()
         self._painter.finish()
         self._outlines.drop()
-        self._transform.close()
+        self._follower.close()
+        self._strokes.close()
+        for transform in self._transforms:
+            transform.close()
         for visual in self._cropped:
             visual.close()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
-        self.layers.classes.mouse_drag_callbacks.remove(self._on_press)
         # Strokes would no longer reach the session and would be lost when the image is annotated again.
         self.layers.classes.mode = "pan_zoom"
         self.layers.classes.editable = False
@@ -151,30 +165,69 @@ class LayerSync:
 
     def show_scribble(self, mask: LocalMask) -> None:
         """Show a part of a scribble while it is painted."""
-        box = bounds(mask)
-        self._scribble = union(self._scribble, box)
-        under = self.layers.candidate.data[mask.slices]
-        values = np.where(mask.bitmap, SCRIBBLE, under)
-        session_layers.write(self.layers.candidate, box, values)
+        self._scribble.append(mask)
+        self._show_mask(mask, SCRIBBLE)
+
+    def _show_mask(self, mask: LocalMask, value: int) -> None:
+        """Show the pixels of a mask in the window over what the candidate layer shows."""
+        part = self._window.part(bounds(mask))
+        if part is None:
+            return
+        (r0, c0, r1, c1), small = part, self._window.reduce(mask)
+        values = self.layers.candidate.data[r0:r1, c0:c1].copy()
+        values[small.bitmap[r0 - small.row : r1 - small.row, c0 - small.col : c1 - small.col]] = value
+        session_layers.write(self.layers.candidate, part, values)
 
     def wipe_scribble(self) -> None:
         """Remove the scribble."""
-        scribble, self._scribble = self._scribble, None
+        scribble, self._scribble = self._scribble_box(), []
         if scribble is not None:
             self._on_candidate(scribble, None)
 
+    def _scribble_box(self) -> Box | None:
+        box: Box | None = None
+        for mask in self._scribble:
+            box = union(box, bounds(mask))
+        return box
+
+    # The window
+
+    def _place(self) -> dict[str, Any]:
+        return session_layers.window_placement(self._image, self._window)
+
+    def _on_moved(self) -> None:
+        """Fill the label layers for another window, and move them there."""
+        self._painter.drop()
+        self._outlines.drop()
+        before, window, layers = self._window, self._follower.window, self.layers
+        move_polygon(layers.classes, partial(before.moved, window))
+        self._window = window
+        place, whole = self._place(), self._whole()
+        session_layers.refill(layers.classes, self._content.classes(whole), place)
+        session_layers.refill(layers.objects, self._content.ids(whole), place)
+        session_layers.refill(layers.candidate, np.zeros(window.shape, np.uint8), place)
+        candidate = self._candidate()
+        if candidate is not None:
+            self._show_mask(candidate.mask, MASK)
+        for mask in self._scribble:
+            self._show_mask(mask, SCRIBBLE)
+
     # Boxes outside of which a layer is empty
+
+    def _whole(self) -> Box:
+        return (0, 0, *self._window.shape)
 
     def _classes_box(self) -> Box | None:
         # napari emits no event before a brush stroke ends.
-        return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole
+        return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole()
 
     def _objects_box(self) -> Box | None:
-        return self._whole if self._session.document.objects else None
+        return self._whole() if self._session.document.objects else None
 
     def _candidate_box(self) -> Box | None:
         candidate = self._candidate()
-        return union(self._scribble, None if candidate is None else candidate.box)
+        box = union(self._scribble_box(), None if candidate is None else candidate.box)
+        return None if box is None else self._window.part(box)
 
     def _candidate(self) -> Candidate | None:
         """Return the mask to show: the candidate, or else the mask about whose overlap the user is asked."""
@@ -182,7 +235,7 @@ class LayerSync:
         return waiting.items[0].candidate if candidate is None and waiting.overlap is not None else candidate
 
     def _prompts_box(self) -> Box | None:
-        return self._whole if self.layers.box.nshapes else None
+        return (0, 0, *self._session.hw) if self.layers.box.nshapes else None
 
     # From the session to the layers
 
@@ -218,28 +271,29 @@ class LayerSync:
         session_layers.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
-        candidate = self._candidate()
-        mask = None if candidate is None else candidate.mask
-        session_layers.write_mask(self.layers.candidate, mask, union(old, new))
+        candidate, changed = self._candidate(), union(old, new)
+        part = None if changed is None else self._window.part(changed)
+        if part is not None:
+            mask = None if candidate is None else self._window.reduce(candidate.mask)
+            session_layers.write_mask(self.layers.candidate, mask, part)
         if self._unanswered.isActive():
             self._show_prompts()
 
     def _on_document(self, box: Box) -> None:
-        if is_outlining(self.layers.classes):
-            self._under_outline = union(self._under_outline, box)
+        part = self._window.part(box)
+        if part is None:
+            return
+        self._strokes.on_changed(part)
         # Strokes are found by comparing the layer with the session, so paint at once during a stroke.
-        if self._pressed is not None:
-            self._paint(box)
+        if self._strokes.pressed is not None:
+            self._paint(part)
         else:
-            self._painter.add(box)
+            self._painter.add(part)
 
-    def _paint(self, box: Box) -> None:
-        r0, c0, r1, c1 = box
-        document = self._session.document
-        reclassified = session_layers.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
-        session_layers.write(
-            self.layers.objects, box, document.instance_map[r0:r1, c0:c1], always=reclassified
-        )
+    def _paint(self, part: Box) -> None:
+        """Paint a box of window pixels as it is in the session."""
+        reclassified = session_layers.write(self.layers.classes, part, self._content.classes(part))
+        session_layers.write(self.layers.objects, part, self._content.ids(part), always=reclassified)
 
     def _on_objects(self, ids: frozenset[int]) -> None:
         """Redraw the outlines of objects whose review mark changed; other changes are drawn with their pixels."""
@@ -250,13 +304,12 @@ class LayerSync:
                 after = self._styles[key] = style_of(record)
                 if before is not None and before != after:
                     box = union(box, record.box)
-        if box is not None and self._pressed is None:
-            self._outlines.add(box)
+        part = None if box is None else self._window.part(box)
+        if part is not None and self._strokes.pressed is None:
+            self._outlines.add(part)
 
-    def _paint_outlines(self, box: Box) -> None:
-        r0, c0, r1, c1 = box
-        ids = self._session.document.instance_map[r0:r1, c0:c1]
-        session_layers.write(self.layers.objects, box, ids, always=True)
+    def _paint_outlines(self, part: Box) -> None:
+        session_layers.write(self.layers.objects, part, self._content.ids(part), always=True)
 
     def show_only(self, class_id: int) -> None:
         """Show the objects of one class only; 0 shows all."""
@@ -281,54 +334,6 @@ class LayerSync:
         if color is not None and color != self._candidate_color:
             self._candidate_color = color
             session_layers.recolour(self.layers.candidate, candidate_colors(color))
-
-    # From the class layer to the session
-
-    def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
-        """Record where a stroke begins: napari's paint event omits pixels that already have the class."""
-        self._painter.finish()
-        row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
-        self._pressed = row, col
-        yield
-        while event.type == "mouse_move":
-            yield
-        # Wait for napari's paint event, which is not emitted if the stroke changes no pixel.
-        QTimer.singleShot(0, self._on_release)
-
-    def _on_release(self) -> None:
-        self._pressed = None
-
-    def _on_paint(self, event: Any) -> None:
-        labels, document = self.layers.classes, self._session.document
-        stroke = stroke_of(event.value, labels.data)
-        r0, c0, r1, c1 = box = stroke.box
-        if not np.array_equal(labels.data[r0:r1, c0:c1], stroke.after):
-            # napari writes a polygon after this event and overwrites the session's pixels.
-            QTimer.singleShot(0, partial(self._repaint, box))
-        changed = stroke.touched & (stroke.after != document.class_map[r0:r1, c0:c1])
-        strokes = [
-            (value, *np.nonzero(changed & (stroke.after == value)))
-            for value in np.unique(stroke.after[changed])
-        ]
-        start_rc, self._pressed = self._pressed, None
-        for value, rows, cols in strokes:
-            try:
-                self._session.paint(rows + r0, cols + c0, int(value), start_rc=start_rc)
-            except SampathError as error:
-                self._say(str(error))
-                session_layers.write(labels, box, document.class_map[r0:r1, c0:c1])
-                return
-
-    def _on_outline(self) -> None:
-        box = self._under_outline
-        if box is not None and not is_outlining(self.layers.classes):
-            # Aborting an outline restores the pixels from before the outline.
-            self._under_outline = None
-            QTimer.singleShot(0, partial(self._repaint, box))
-
-    def _repaint(self, box: Box) -> None:
-        if self._links:
-            self._paint(box)
 
     def _on_selected_label(self) -> None:
         label = int(self.layers.classes.selected_label)

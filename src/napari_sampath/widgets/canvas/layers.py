@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from ...arrays import FloatArray, IntArray, LocalMask
 from ...geometry import xy_to_rc
 from ..background.native_libraries import one_numba_thread
 from .appearance import FILL, MASK
+from .napari_internals.label_tools import forget_strokes
 from .napari_internals.napari_canvas import hide_text, make_context_current
-from .napari_internals.partial_refresh import ObjectLabels, one_refresh, repaint
+from .napari_internals.partial_refresh import ObjectLabels, one_refresh, one_slicing, repaint
+from .windows.label_window import LabelWindow
 
 MARK = "napari-sampath"
 """Metadata key of the layers that belong to a session; the value is the name of the image layer."""
@@ -36,14 +38,14 @@ POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionLayers:
-    """The layers of one session, all with the transform of the image layer."""
+    """The layers of one session; those of labels hold a window of the image (see `LabelWindow`)."""
 
     classes: Labels
-    """(H, W) uint8 class ids; the brush paints here."""
+    """(h, w) uint8 class ids; the brush paints here."""
     objects: Labels
-    """(H, W) int32 instance ids, drawn as outlines; not editable."""
+    """(h, w) int32 instance ids, drawn as outlines; not editable."""
     candidate: Labels
-    """(H, W) uint8, `MASK` and `SCRIBBLE`; not editable."""
+    """(h, w) uint8, `MASK` and `SCRIBBLE`; not editable."""
     prompts: Points
     """The points of the prompt: green positive, red negative."""
     box: Shapes
@@ -53,6 +55,10 @@ class SessionLayers:
         """List the layers from bottom to top."""
         return self.classes, self.objects, self.candidate, self.box, self.prompts
 
+    def labels(self) -> tuple[Labels, Labels, Labels]:
+        """List the layers that hold a window of the image."""
+        return self.classes, self.objects, self.candidate
+
     def helpers(self) -> tuple[Layer, ...]:
         """List the layers that are removed when prompting ends."""
         return self.candidate, self.box, self.prompts
@@ -61,7 +67,7 @@ class SessionLayers:
 def add_layers(
     viewer: Viewer,
     image: Image,
-    hw: tuple[int, int],
+    window: LabelWindow,
     filled: Callable[[], Iterable[Box]],
     outline: Callable[[IntArray, IntArray, IntArray], IntArray],
 ) -> SessionLayers:
@@ -70,21 +76,22 @@ def add_layers(
     Args:
         viewer: The viewer; the image layer is its active layer afterwards.
         image: The image layer.
-        hw: Size (H, W) of the image in pixels.
-        filled: Returns boxes (r0, c0, r1, c1) that together contain all objects.
+        window: The part of the image that the label layers hold.
+        filled: Returns boxes (r0, c0, r1, c1) in window pixels that together contain all objects.
         outline: See `ObjectLabels`.
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
-    common = {**placement(image), "metadata": {MARK: image.name}}
-    helper = {**placement(image), "metadata": {MARK: image.name, MARK_HELPER: True}}
-    small = np.zeros(hw, dtype=np.uint8)
+    place, small = window_placement(image, window), np.zeros(window.shape, dtype=np.uint8)
+    common = {**place, "metadata": {MARK: image.name}}
+    mark = {"metadata": {MARK: image.name, MARK_HELPER: True}}
+    helper = {**placement(image), **mark}
     selection = viewer.layers.selection
     selection.active = image
     # Each added layer becomes active for a moment; updating the lists and buttons takes a quarter of the total time.
     with selection.events.blocker_all(), one_numba_thread():
         classes = viewer.add_labels(small, name="Classes", opacity=FILL, **common)
         objects = ObjectLabels(
-            np.zeros(hw, dtype=np.int32),
+            np.zeros(window.shape, dtype=np.int32),
             filled=filled,
             outline=outline,
             name="Objects",
@@ -92,7 +99,7 @@ def add_layers(
             **common,
         )
         viewer.add_layer(objects)
-        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **helper)
+        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **place, **mark)
         box = viewer.add_shapes(
             None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **helper
         )
@@ -123,6 +130,49 @@ def placement(image: Image) -> dict[str, Any]:
         "affine": image.affine,
         "units": image.units,
     }
+
+
+def placement_at(image: Image, origin_rc: Sequence[float], step: int = 1) -> dict[str, Any]:
+    """Return the layer arguments that place a layer on an image layer.
+
+    Args:
+        image: The image layer.
+        origin_rc: Position (row, col) in image pixels of the centre of the first pixel of the layer.
+        step: Image pixels per side of a pixel of the layer.
+    """
+    place = placement(image)
+    if tuple(origin_rc) != (0, 0):
+        shift = np.asarray(image.data_to_world(tuple(origin_rc))) - image.data_to_world((0, 0))
+        # napari applies the affine after scale, rotation, shear and translation.
+        shift = np.linalg.solve(np.asarray(image.affine.linear_matrix)[-2:, -2:], shift[-2:])
+        place["translate"] = np.asarray(image.translate)[-2:] + shift
+    return place if step == 1 else {**place, "scale": image.scale * step}
+
+
+def window_placement(image: Image, window: LabelWindow) -> dict[str, Any]:
+    """Return the layer arguments that place the label layers of a window on an image layer."""
+    return placement_at(image, window.origin, window.step)
+
+
+def refill(layer: Labels, values: IntArray, place: Mapping[str, Any]) -> None:
+    """Replace all pixels of a label layer and move it.
+
+    Args:
+        layer: A two-dimensional label layer backed by a numpy array.
+        values: (h, w) label values.
+        place: Layer arguments of its transform.
+    """
+    editable = layer.editable
+    with one_slicing(layer):
+        for name in ("scale", "translate"):
+            setattr(layer, name, place[name])
+        if layer.data.shape == values.shape:
+            layer.data[...] = values
+        else:
+            layer.data = values
+            layer.editable = editable
+    layer.brush_size = layer.brush_size  # napari computes the size of the cursor from the scale.
+    forget_strokes(layer)
 
 
 def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:

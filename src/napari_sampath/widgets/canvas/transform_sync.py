@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from napari.layers import Image, Layer
 
@@ -15,11 +16,14 @@ class TransformSync:
     Args:
         image: The image layer.
         layers: The layers that show data of that image.
-        step: Number of image pixels per pixel of the layers, along each axis.
+        place: Returns the layer arguments of the transform of the layers; by default that of the image.
     """
 
-    def __init__(self, image: Image, layers: Sequence[Layer], step: int = 1) -> None:
-        self._image, self._layers, self._step = image, layers, step
+    def __init__(
+        self, image: Image, layers: Sequence[Layer], place: Callable[[], Mapping[str, Any]] | None = None
+    ) -> None:
+        self._layers = layers
+        self._place = place or (lambda: placement(image))
         self._events = [
             getattr(image.events, name) for name in placement(image) if hasattr(image.events, name)
         ]
@@ -33,7 +37,7 @@ class TransformSync:
         self._events.clear()
 
     def _copy(self) -> None:
-        transform = {**placement(self._image), "scale": self._image.scale * self._step}
+        transform = self._place()
         for layer in self._layers:
             for name, value in transform.items():
                 setattr(layer, name, value)

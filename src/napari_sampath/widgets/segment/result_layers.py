@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class ResultLayers:
         classes: Iterable[ClassInfo],
     ) -> None:
         """Show class ids and confidence 0..1, both (h, w), starting at the pixel `origin_rc` (row, col) of an image."""
-        placement = placement_at(image, origin_rc)
+        placement = canvas_layers.placement_at(image, origin_rc)
         layers = self._of(image)
         reusable = len(layers) == 2 and all(
             layer.data.shape == labels.shape and np.allclose(layer.translate, placement["translate"])
@@ -88,12 +88,3 @@ class ResultLayers:
         if hasattr(second, "colorbar"):  # napari 0.9 has a legend for the values of an image.
             second.colorbar.visible = True
         return [first, second]
-
-
-def placement_at(image: Image, origin_rc: Sequence[float]) -> dict[str, Any]:
-    """Return the layer arguments that place a layer at the pixel (row, col) of an image layer."""
-    origin, start = image.data_to_world(tuple(origin_rc)), image.data_to_world((0, 0))
-    shift = np.asarray(origin)[-2:] - np.asarray(start)[-2:]
-    # napari applies the affine after scale, rotation, shear and translation.
-    shift = np.linalg.solve(np.asarray(image.affine.linear_matrix)[-2:, -2:], shift)
-    return {**canvas_layers.placement(image), "translate": np.asarray(image.translate)[-2:] + shift}

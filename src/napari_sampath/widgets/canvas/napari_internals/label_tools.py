@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from napari.layers import Labels
@@ -39,3 +41,28 @@ def drop_unfinished(labels: Labels) -> bool:
         return False
     polygon.points = []
     return True
+
+
+def forget_strokes(labels: Labels) -> None:
+    """Empty napari's own undo history of a label layer, whose pixels now show another part of the image.
+
+    Replaces: nothing public; calls `Labels._reset_history`.
+    Fallback: nothing is done; the history is reachable only if the user rebinds napari's undo key.
+    """
+    with contextlib.suppress(AttributeError):
+        labels._reset_history()
+
+
+def move_polygon(labels: Labels, move: Callable[[float, float], tuple[float, float]]) -> None:
+    """Move the corners of an unfinished polygon, because the layer is moved under it.
+
+    Replaces: nothing public; changes `Layer._overlays["polygon"].points`.
+    Fallback: nothing is done.
+
+    Args:
+        labels: The label layer.
+        move: Returns the new position (row, col) of a position, both in pixels of the layer.
+    """
+    polygon = getattr(labels, "_overlays", {}).get("polygon")
+    if polygon is not None and polygon.points:
+        polygon.points = [[*point[:-2], *move(*point[-2:])] for point in polygon.points]

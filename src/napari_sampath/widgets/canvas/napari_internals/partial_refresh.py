@@ -66,6 +66,18 @@ def one_refresh(layer: Points | Shapes) -> Iterator[None]:
     layer.refresh(extent=False, thumbnail=False, highlight=selected)
 
 
+@contextlib.contextmanager
+def one_slicing(layer: Labels) -> Iterator[None]:
+    """Change the pixels and the transform of a label layer and repaint it once.
+
+    Replaces: a repaint after each change; uses `Layer._block_refresh`.
+    Fallback: each change refreshes the layer.
+    """
+    with getattr(layer, "_block_refresh", contextlib.nullcontext)():
+        yield
+    layer.refresh(extent=False, thumbnail=False)
+
+
 class ObjectLabels(Labels):
     """A label layer of instance ids that draws outlines in the colours of classes, and only where there are objects.
 
