@@ -185,7 +185,7 @@ class ColumnRuns:
         h, w, height = rows.stop - rows.start, cols.stop - cols.start, self.hw[0]
         if not h:
             return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
-        # Positions inside the bounding box; a box of less than the image's height has no run over several columns.
+        # Positions inside the bounding box; only runs in a box of the full height of the image span several columns.
         starts = (self.starts // height - cols.start) * h + self.starts % height - rows.start
         stops = ((self.stops - 1) // height - cols.start) * h + (self.stops - 1) % height - rows.start + 1
         edges = np.stack([starts, stops], axis=1).ravel()

@@ -93,7 +93,7 @@ class Answerer:
             answer = self.from_preview(request) or decode(request)
         else:
             earlier, index = state.corrects
-            # Usually the last answer, because a request that was started is finished.
+            # Usually the last answer has it, because a request that has started is always finished.
             candidates = self.answer(replace(request, state=earlier)).candidates
             logits = candidates[index % len(candidates)].logits
             whole = replace(request, state=replace(state, previous_logits=logits, corrects=None))

@@ -50,7 +50,7 @@ class SessionPrompts:
         self._view = View((image.shape[0], image.shape[1]), isinstance(image, Slide))
         self._generation = 0
         self._chosen = 0
-        """Index of the selected candidate; before the answer, of the candidate to select then."""
+        """Index of the selected candidate; before the answer, index of the candidate to select when it arrives."""
         self._shown = 0
         """Index of the candidate that stays selected until the answer to a changed prompt."""
         self._answered: PromptState | None = None

@@ -147,7 +147,7 @@ def _read(path: str | list[str]) -> list[Any]:
 
 
 def _keep_next_painted(viewer: napari.Viewer, expected: set[int]) -> None:
-    """Keep the layers painted that napari makes of the caches with these ids."""
+    """Repaint the layers that napari creates from the caches with these ids."""
 
     def on_inserted(event: Any) -> None:
         if slide_of(event.value) is not None:
