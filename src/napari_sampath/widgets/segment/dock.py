@@ -176,8 +176,7 @@ class SegmentDock(Dock):
         return segment_script(file, head, part, self._tile_px(head), self.filters.value(), choice)
 
     def _tile_px(self, head: str) -> int | None:
-        """Return the side of the tiles that the scales or the user's choice require; None for the side used in
-        training."""
+        """Return the side of the tiles for the scales or the choice of the user; None for that used in training."""
         session, scale = self.state.session, self.magnification.currentData()
         mpp = None if session is None else session.files.mpp
         if mpp is None and scale == 1:
