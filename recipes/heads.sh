@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the shipped heads: bash recipes/heads.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
+# Trains the shipped heads and one for tumour, which is not shipped (see the model card): bash recipes/heads.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
 # They use the encoders in the output folder, or else the shipped ones. Train them again whenever the weights of an encoder
 # change, because a bundle can only be used with the encoder it was trained on.
 # SMALL=1 trains on few images, and skips the heads with a decoder of SAM.

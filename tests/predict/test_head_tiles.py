@@ -23,7 +23,7 @@ def trained_on(data: Any, mpp: float | None = None) -> LoadedHead:
 
 @pytest.mark.parametrize("name", list_bundles())
 def test_shipped_heads_know_the_size_of_their_training_images(name: str) -> None:
-    expected = 224 if name.startswith("gland") else 680 if name.startswith("nucleus") else 512
+    expected = 224 if name.startswith("gland") else 680
     assert trained_tile_px(load_head(name)) == expected
 
 

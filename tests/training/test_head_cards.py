@@ -29,6 +29,7 @@ def test_each_shipped_head_says_what_it_is_for(name: str) -> None:
 
 def test_the_head_with_the_classes_of_the_image_is_proposed() -> None:
     cards = [head_card(name) for name in list_bundles()]
+    cards.append(replace(cards[0], name="tumour-mine", classes=classes("tumour")))
     for names, start in ((("nuclei",), "nucleus"), (("stroma", "Tumor"), "tumour"), (("Glands",), "gland")):
         card = fitting_head(cards, classes(*names))
         assert card is not None

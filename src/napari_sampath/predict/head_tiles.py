@@ -20,7 +20,7 @@ TILE_KEY = "tile_px"
 """Key of the side of the training tiles in `Metadata.data`."""
 LARGEST_TILE_PX = 4096
 """Largest side of a tile; shrunk by more than a factor of 4, nuclei disappear."""
-_TRAINED_PX = {"ebhi_glands": 224, "bbbc038_nuclei": 680, "bcss_tumor + hgsc_nest": 512}
+_TRAINED_PX = {"ebhi_glands": 224, "bbbc038_nuclei": 680}
 """Dataset -> longest side of its images, for the shipped heads, whose bundles do not contain it."""
 _WHOLE = 1.5
 """An image of at most this many tile sides is one tile, as it was when the head was trained."""
