@@ -17,15 +17,15 @@ from pathlib import Path
 
 from ..__main__ import ROOT, machine
 from ..table import Row, to_markdown, to_text
-from . import display, reading
+from . import annotating, display, reading
 from .large_slide import SIDE_PX, write_large_slide
 
 PAGE = ROOT / "docs" / "slides-benchmark.md"
 
 PAGE_TEXT = """# Slides: benchmark
 
-After reading this page, you know how fast slides are read and shown. Run `make bench-slides` to measure it on your
-machine. Both readers run alternately in one process; the ratio is OpenSlide's time, or the limit, divided by
+After reading this page, you know how fast slides are read, shown and annotated. Run `make bench-slides` to measure it
+on your machine. Both readers run alternately in one process; the ratio is OpenSlide's time, or the limit, divided by
 ours. The large slide repeats JPEG tiles of a small one (CC0). Panning and zooming runs in a window of 1,280 x
 800 px; the display is Xvfb.
 
@@ -49,7 +49,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.tif"
         write_large_slide(small, large, 4096 if options.quick else SIDE_PX, 4 if options.quick else 8)
-        for row in chain(reading.rows(small, large, options.quick), display.rows(large, options.quick)):
+        parts = (
+            reading.rows(small, large, options.quick),
+            display.rows(large, options.quick),
+            annotating.rows(options.quick),
+        )
+        for row in chain(*parts):
             print("  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)
             rows.append(row)
     description = machine()

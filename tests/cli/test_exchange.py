@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import skimage.data
-import tifffile
 from PIL import Image
 
 from napari_sampath.arrays import LocalMask
@@ -19,6 +17,7 @@ from napari_sampath.config import load_config
 from napari_sampath.formats import import_labels
 from napari_sampath.images.slides import open_slide
 from napari_sampath.session import Session, journal_path
+from support.slide_files import write_large_tiff
 from support.small_disk import mounted
 
 if TYPE_CHECKING:
@@ -191,11 +190,7 @@ def test_full_disk_keeps_the_previous_export(
 def test_a_slide_is_exported_and_imported_without_being_read(
     own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "biopsy.tif"
-    tile = zlib.compress(np.full((1024, 1024, 3), 200, np.uint8).tobytes())
-    shape, rows, cols = (8300, 8200, 3), 9, 9
-    options = {"tile": (1024, 1024), "photometric": "rgb", "compression": "zlib", "metadata": None}
-    tifffile.imwrite(path, iter([tile] * (rows * cols)), shape=shape, dtype=np.uint8, **options)
+    path = write_large_tiff(tmp_path / "biopsy.tif")
     with open_slide(path) as slide:
         assert main(["export", str(path), "-o", str(tmp_path / "none")]) == 1
         assert "has not been annotated on this machine" in capsys.readouterr().err
@@ -204,7 +199,7 @@ def test_a_slide_is_exported_and_imported_without_being_read(
         session.close()
     assert main(["export", str(path), "-o", str(tmp_path / "labels"), "--formats", "geojson,tiff"]) == 0
     capsys.readouterr()
-    session = Session(np.zeros(shape, np.uint8), "biopsy")
+    session = Session(np.zeros((8300, 8200, 3), np.uint8), "biopsy")
     session.files.import_labels(tmp_path / "labels" / "biopsy_objects.geojson")
     assert [(row.area_px, row.id) for row in session.objects.rows()] == [(50 * 20 * 32**2, 1)]
     other = tmp_path / "other.jsonl"

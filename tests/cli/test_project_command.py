@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from napari_sampath.arrays import LocalMask
 from napari_sampath.cli import main
+from napari_sampath.config import load_config
+from napari_sampath.images.slides import open_slide
+from napari_sampath.session import Project, Session, journal_path
 from support.models.project_images import image_file
+from support.slide_files import write_large_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,3 +110,22 @@ def test_wrong_input_is_one_sentence(
     assert (code, result) == (1, None)
     assert words in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_project_holds_a_slide_and_exports_its_annotations(
+    sampath: Callable[..., Any], own_cache: Path, tmp_path: Path
+) -> None:
+    project, file = tmp_path / "project", write_large_tiff(tmp_path / "biopsy.tif")
+    sampath("create", project, "--preset", "glands")
+    assert sampath("add", project, file)[1] == {"added": ["biopsy"], "skipped": {}}
+    (image,) = Project(project).images.values()
+    assert (image.hw, image.training) == ((8300, 8200), False), "training samples are made of images"
+    with open_slide(file) as slide:
+        journal = journal_path(slide, load_config().sessions_dir)
+        session = Session(slide, "biopsy", None, Project(project).classes, journal)
+        session.paint_mask(LocalMask(6400, 6400, np.ones((50, 20), bool), 32), 1)
+        session.close()
+    assert sampath("check", project)[0] == 0
+    assert sampath("export", project, "-o", tmp_path / "out", "--formats", "geojson")[0] == 0
+    (geojson,) = (tmp_path / "out").rglob("*.geojson")
+    assert len(json.loads(geojson.read_text())["features"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,20 @@ def make_slide(kind: str, folder: Path, levels: list[UInt8Array]) -> Slide:
     if kind == "arrays":
         return ArraySlide(levels, "arrays", MPP)
     return open_slide(WRITERS[kind](folder, levels))
+
+
+def write_large_tiff(path: Path, hw: tuple[int, int] = (8300, 8200)) -> Path:
+    """Write a tiled TIFF of one colour that is large enough to be annotated as a slide; takes 1 MB."""
+    tile = zlib.compress(np.full((1024, 1024, 3), 200, np.uint8).tobytes())
+    count = -(-hw[0] // 1024) * -(-hw[1] // 1024)
+    tifffile.imwrite(
+        path,
+        iter([tile] * count),
+        shape=(*hw, 3),
+        dtype=np.uint8,
+        tile=(1024, 1024),
+        photometric="rgb",
+        compression="zlib",
+        metadata=None,
+    )
+    return path

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..config import load_config
 from ..errors import SampathError
@@ -16,7 +16,6 @@ from .output import Output
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..arrays import UInt8Array
     from ..files import Write
     from ..images import LoadedImage
     from ..predict import Model
@@ -110,16 +109,12 @@ def open_image(path: Path, output: Output) -> LoadedImage:
 
 @contextmanager
 def open_image_or_slide(path: Path, output: Output) -> Iterator[LoadedImage]:
-    """Read an image like `open_image`; of a large slide, `pixels` is the slide, which is sliced like an array."""
-    from ..images import LoadedImage
-    from ..images.slides import open_large
+    """Open an image or a large slide, and write a note if it was converted; see `images.open_image`."""
+    from ..images import open_image
 
-    slide = open_large(path)
-    if slide is None:
-        yield open_image(path, output)
-        return
-    with slide:
-        yield LoadedImage(cast("UInt8Array", slide), None, slide.name, slide.mpp)
+    with open_image(path) as image:
+        output.note(image.note)
+        yield image
 
 
 def check_suffix(path: Path, *allowed: str) -> str:

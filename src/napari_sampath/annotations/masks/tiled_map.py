@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .map_view import MapView, by_tile, normalize, split_at_tiles
 from .masks import Box, union
-from .tiles import TILE_PX, Tile, equal, opened, packed, pixels_of, size_of, summary_of
+from .tiles import TILE_PX, Packed, Tile, equal, opened, packed, pixels_of, size_of, summary_of
 
 MAP_TILE_PX = TILE_PX
 MAX_OPEN = 128
@@ -48,6 +48,11 @@ class TiledMap(MapView):
     def nbytes(self) -> int:
         """Memory of the tiles in bytes."""
         return sum(map(size_of, self._tiles.values()))
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of the packed tiles and their summaries in bytes, without the open tiles, whose number is limited."""
+        return sum(tile.nbytes for tile in self._tiles.values() if isinstance(tile, Packed))
 
     def snapshot(self) -> TiledMap:
         """Return a copy that shares each tile until one of the maps writes to it."""

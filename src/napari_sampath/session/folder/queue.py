@@ -294,6 +294,7 @@ class _Stored:
 
 
 def _encode_ahead(path: Path, model: Model) -> Job[int]:
-    from ...images import read
+    from ...images import open_image
 
-    return (yield from TileFeatures(model, read(path).pixels).encode_ahead_job())
+    with open_image(path) as image:
+        return (yield from TileFeatures(model, image.pixels).encode_ahead_job())

@@ -84,7 +84,7 @@ def check_job(project: Project, search: Iterable[Path] = ()) -> Job[ProjectCheck
     Returns:
         The job.
     """
-    from ...images import read
+    from ...images import open_image
 
     missing: list[ProjectImage] = []
     changed: list[str] = []
@@ -97,8 +97,9 @@ def check_job(project: Project, search: Iterable[Path] = ()) -> Job[ProjectCheck
             missing.append(image)
             continue
         try:
-            if pixel_digest(read(path).pixels) != image.digest:
-                changed.append(image.name)
+            with open_image(path) as opened:
+                if pixel_digest(opened.pixels) != image.digest:
+                    changed.append(image.name)
         except SampathError as error:
             unreadable[image.name] = str(error)
     found = (yield from _search_job(project, missing, search)) if missing else {}
@@ -115,7 +116,7 @@ def _search_job(
     project: Project, missing: list[ProjectImage], search: Iterable[Path]
 ) -> Job[dict[str, Path]]:
     """Search for the files of images by name first, then by size, and compare the pixels."""
-    from ...images import read
+    from ...images import open_image
 
     wanted = {image.digest: image for image in missing}
     names = {Path(image.file).name.casefold() for image in missing}
@@ -127,7 +128,8 @@ def _search_job(
     for number, path in enumerate(candidates):
         yield Progress(number, len(candidates), "Searching for missing images", "files")
         try:
-            digest = pixel_digest(read(path).pixels)
+            with open_image(path) as opened:
+                digest = pixel_digest(opened.pixels)
         except SampathError:
             continue
         image = wanted.pop(digest, None)

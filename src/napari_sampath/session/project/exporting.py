@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def export_project_job(
         DatasetError: If the folder has files.
         StorageError: If a file cannot be written.
     """
-    from ...images import read
+    from ...images import open_image
 
     folder = folder.expanduser()
     if folder.exists() and any(folder.iterdir()):
@@ -69,15 +70,15 @@ def export_project_job(
         if path is None:
             result.skipped[image.name] = "its file is missing; check the project to find it again"
             continue
-        try:
-            session = open_annotated(project, image, read(path).pixels, sessions_dir)
-        except SampathError as error:
-            result.skipped[image.name] = str(error)
-            continue
-        try:
+        with ExitStack() as opened:
+            try:
+                pixels = opened.enter_context(open_image(path)).pixels
+                session = open_annotated(project, image, pixels, sessions_dir)
+            except SampathError as error:
+                result.skipped[image.name] = str(error)
+                continue
+            opened.callback(session.close)
             yield from _export_job(project, image, path, session, folder, formats, reviewed_only, result)
-        finally:
-            session.close()
     text = _readme(project, result, formats, reviewed_only).encode()
     write_atomically(folder / README, lambda stream: stream.write(text))
     return result

@@ -42,7 +42,7 @@ class ProjectSamples(TrainingSamples):
 
     def _session_job(self, session: Session) -> Job[DatasetImage | None] | None:
         image, document = self.project.find(session.digest), session.document
-        if image is None or not image.training:
+        if image is None or not image.training or session.slide is not None:
             return None
         has_labels = document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values())
         if not has_labels and image.sample not in self.project.dataset.images:
