@@ -128,7 +128,7 @@ def train_job(
     network.load_state_dict(best.state)
     sides = [max(tile.window.hw) for tile in train_set.tiles]
     counts = {"trained_on": len(training), "chosen_on": len(validation)}
-    data = {**dataset.summary(), **counts, TILE_KEY: int(np.median(sides))}
+    data: dict[str, object] = {**dataset.summary(), **counts, TILE_KEY: int(np.median(sides))}
     if fabric.is_global_zero:
         save_bundle(
             path, network, _describe(path.stem, dataset, model, config, best, chosen_on, data), config.half
