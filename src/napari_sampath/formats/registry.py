@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..errors import ImageError, UnknownNameError
+from ..errors import ImageError
 from ..registry import lookup
 from . import maps, outlines
 from .format import Format
@@ -66,12 +66,3 @@ def find_format(source: Source, name: str | None = None) -> Format:
         f"The {kind} '{source.path}' has none of the formats that can be imported (tried: {tried}){missing}; export it "
         "in one of them."
     )
-
-
-def is_readable(source: Source) -> bool:
-    """Return True if a file or folder has a format that can be imported."""
-    try:
-        find_format(source)
-    except (ImageError, UnknownNameError):
-        return False
-    return True

@@ -25,11 +25,6 @@ def swatch(color: tuple[int, int, int], text: str = "") -> QIcon:
     return icon
 
 
-def hex_color(color: tuple[int, int, int]) -> str:
-    """Format a colour (red, green, blue) as "#rrggbb"."""
-    return "#{:02x}{:02x}{:02x}".format(*color)
-
-
 def thumbnail(pixels: UInt8Array, side_px: int) -> QPixmap:
     """Return an image (H, W, 3) uint8 as a pixmap, scaled so that the longer side is `side_px`."""
     height, width = pixels.shape[:2]
