@@ -1,0 +1,155 @@
+"""Readers and writers of annotation files for napari's File menu."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...annotations.model.classes import FIRST_CLASS, next_color
+from ...arrays import ClassInfo
+from ...errors import ImageError
+from ...formats import import_labels
+from ...formats.registry import is_readable
+from ...formats.snapshot import Snapshot
+from ...formats.source import Source
+from ...formats.writing import export_labels
+from ..canvas.appearance import class_colors
+
+LayerData = tuple[Any, dict[str, Any], str]
+MAX_CLASSES = 255
+CLASS_COLUMN = "class"
+"""Column of a layer's features that names the class of each object."""
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Return napari's reader of annotation files; None if a file has none of the formats that can be imported.
+
+    Args:
+        path: Path of a file, or paths of several.
+    """
+    paths = [path] if isinstance(path, str) else path
+    return _read if all(is_readable(Source(Path(each))) for each in paths) else None
+
+
+def _read(path: str | list[str]) -> list[LayerData]:
+    return [
+        layer
+        for each in ([path] if isinstance(path, str) else path)
+        for layer in read_annotations(Path(each))
+    ]
+
+
+def read_annotations(path: Path) -> list[LayerData]:
+    """Read an annotation file as two Labels layers: the classes, and the objects with their classes as features.
+
+    The layers have the size and place of the first image of the viewer; without an image, they end at the last object.
+
+    Raises:
+        SampathError: If the file cannot be read.
+    """
+    import pandas as pd
+
+    image, place = _image_of_viewer()
+    labels = import_labels(path, hw=image)
+    classes, objects = np.asarray(labels.class_map), np.asarray(labels.instance_map)
+    names = {info.id: info.name for info in labels.classes}
+    numbers, first = np.unique(objects, return_index=True)
+    features = pd.DataFrame(
+        {"index": numbers, CLASS_COLUMN: [names.get(int(value), "") for value in classes.ravel()[first]]}
+    )
+    return [
+        (
+            classes,
+            {"name": f"{path.stem} classes", "colormap": class_colors(labels.classes), **place},
+            "labels",
+        ),
+        (objects, {"name": f"{path.stem} objects", "features": features, **place}, "labels"),
+    ]
+
+
+def _image_of_viewer() -> tuple[tuple[int, int] | None, dict[str, Any]]:
+    """Return the size (H, W) of the first image of the viewer in pixels, and where it is; None and {} without one."""
+    import napari
+    from napari.layers import Image
+
+    viewer = napari.current_viewer()
+    images = [] if viewer is None else [layer for layer in viewer.layers if isinstance(layer, Image)]
+    if not images or images[0].ndim != 2:
+        return None, {}
+    image = images[0]
+    data = image.data[0] if image.multiscale else image.data
+    place = {"scale": tuple(image.scale), "translate": tuple(image.translate), "units": image.units}
+    return (int(data.shape[0]), int(data.shape[1])), place
+
+
+def write_geojson(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write a Labels layer as GeoJSON for QuPath; see `write_objects`."""
+    return write_objects(Path(path), data, attributes, "geojson")
+
+
+def write_coco(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write a Labels layer as COCO with run lengths; see `write_objects`."""
+    return write_objects(Path(path), data, attributes, "coco")
+
+
+def write_ome_zarr(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write a Labels layer as labels in OME-Zarr; see `write_objects`."""
+    return write_objects(Path(path), data, attributes, "ome-zarr")
+
+
+def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_name: str) -> list[str]:
+    """Write each number of a Labels layer as one object.
+
+    Args:
+        path: File or folder to write; it is replaced.
+        data: (H, W) integers, 0 for the background.
+        attributes: Attributes of the layer; the column "class" of its features names the classes of the objects.
+        format_name: Name of a format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImageError: If the layer is not two-dimensional, or has negative numbers.
+        StorageError: If the file cannot be written.
+    """
+    objects = np.asarray(data)
+    if objects.ndim != 2 or (objects.size and objects.min() < 0):
+        raise ImageError(
+            f"The layer has the shape {objects.shape} and numbers from {objects.min(initial=0)}; choose a layer of two "
+            "dimensions without negative numbers."
+        )
+    numbers, places = np.unique(objects, return_inverse=True)
+    names = _class_names(attributes.get("features"), numbers.tolist())
+    used = sorted(set(names) - {""})
+    if len(used) > MAX_CLASSES:
+        raise ImageError(
+            f"The column '{CLASS_COLUMN}' of the layer's features names {len(used)} classes; at most {MAX_CLASSES} are "
+            "possible: merge some."
+        )
+    classes: list[ClassInfo] = []
+    for number, name in enumerate(used, 1):
+        classes.append(ClassInfo(number, name, next_color(info.color for info in classes)))
+    ids = np.array([used.index(name) + 1 if name else 0 for name in names], np.uint8)
+    class_map = ids[places.reshape(objects.shape)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sampath-") as folder:
+        snapshot = Snapshot("labels", None, class_map, objects.astype(np.int32), classes=classes)
+        written = export_labels(folder, snapshot, [format_name])[0]
+        if path.is_dir():
+            shutil.rmtree(path)
+        written.replace(path)
+    return [str(path)]
+
+
+def _class_names(features: Any, numbers: Sequence[int]) -> list[str]:
+    """Return the class of each object number; "object" where the features of the layer name none, "" for 0."""
+    named: dict[int, str] = {}
+    if features is not None and CLASS_COLUMN in features and "index" in features:
+        named = dict(zip(features["index"].tolist(), features[CLASS_COLUMN].astype(str), strict=True))
+    return [(named.get(number) or FIRST_CLASS.name) if number else "" for number in numbers]
