@@ -71,7 +71,7 @@ def test_reading_gives_classes_and_objects_with_features(suffix: str, tmp_path: 
     (classes, _, kind), (objects, attributes, _) = read(str(path))
     assert kind == "labels"
     assert classes[10, 20] != classes[40, 50] != 0
-    table = attributes["features"].set_index("index")
+    table = pd.DataFrame(attributes["features"]).set_index("index")
     assert table.loc[int(objects[10, 20]), "class"] == "gland"
     assert table.loc[int(objects[40, 50]), "class"] == "tumour"
 

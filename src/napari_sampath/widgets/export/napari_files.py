@@ -12,9 +12,9 @@ import numpy as np
 
 from ...annotations.model.classes import FIRST_CLASS, next_color
 from ...arrays import ClassInfo
-from ...errors import ImageError
+from ...errors import ImageError, UnknownNameError
 from ...formats import import_labels
-from ...formats.registry import is_readable
+from ...formats.registry import find_format
 from ...formats.snapshot import Snapshot
 from ...formats.source import Source
 from ...formats.writing import export_labels
@@ -33,7 +33,12 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
         path: Path of a file, or paths of several.
     """
     paths = [path] if isinstance(path, str) else path
-    return _read if all(is_readable(Source(Path(each))) for each in paths) else None
+    try:
+        for each in paths:
+            find_format(Source(Path(each)))
+    except (ImageError, UnknownNameError):
+        return None
+    return _read
 
 
 def _read(path: str | list[str]) -> list[LayerData]:
@@ -52,16 +57,13 @@ def read_annotations(path: Path) -> list[LayerData]:
     Raises:
         SampathError: If the file cannot be read.
     """
-    import pandas as pd
-
     image, place = _image_of_viewer()
     labels = import_labels(path, hw=image)
     classes, objects = np.asarray(labels.class_map), np.asarray(labels.instance_map)
     names = {info.id: info.name for info in labels.classes}
     numbers, first = np.unique(objects, return_index=True)
-    features = pd.DataFrame(
-        {"index": numbers, CLASS_COLUMN: [names.get(int(value), "") for value in classes.ravel()[first]]}
-    )
+    class_names = [names.get(int(value), "") for value in classes.ravel()[first]]
+    features = {"index": numbers, CLASS_COLUMN: np.array(class_names, dtype=object)}
     return [
         (
             classes,
