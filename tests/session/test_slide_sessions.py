@@ -11,7 +11,7 @@ import pytest
 
 from napari_sampath.annotations import open_journal
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.errors import DatasetError, JournalError, PromptError
+from napari_sampath.errors import DatasetError, ImageError, JournalError, PromptError
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.jobs import run
 from napari_sampath.session import Session
@@ -180,6 +180,31 @@ def test_the_first_tiles_of_a_slide_are_encoded_at_once(tmp_path: Path) -> None:
     assert session.prompts.preview(48_000, 58_000) is None or session.prompts.view_job(view(16_000)) is None
     with pytest.raises(DatasetError, match="'slide' is a slide of 70001 x 100352 px"):
         session.files.save_to_dataset(tmp_path)
+
+
+def test_a_box_over_the_whole_slide_is_answered_at_its_step(tmp_path: Path) -> None:
+    session = open_session()
+    session.prompts.set_box(0, 0, HW[1], HW[0])
+    request = session.prompts.request()
+    assert request is not None
+    assert session.prompts.accept(session.prompts.answerer.answer(request))
+    candidate = session.prompts.candidate
+    assert candidate is not None
+    assert candidate.mask.step == 64
+    assert candidate.mask.bitmap.size <= 2**21
+    assert session.commit() is not None
+    with pytest.raises(
+        ImageError, match=r"'slide' is 70001 x 100352 px .* too large for a PNG; export it as tiff"
+    ):
+        session.files.export(tmp_path, ("png",))
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_slide_that_is_open_twice_is_refused(tmp_path: Path) -> None:
+    session = open_session(tmp_path / "a.jsonl")
+    with pytest.raises(JournalError, match="open in another window"):
+        open_session(tmp_path / "a.jsonl")
+    session.close()
 
 
 def test_objects_of_a_slide_are_edited_like_those_of_an_image() -> None:
