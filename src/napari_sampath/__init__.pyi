@@ -1,6 +1,8 @@
+from .annotations.measuring.measure import measure as measure
 from .encoders import list_encoders as list_encoders
 from .heads import list_heads as list_heads
 from .heads import load_head as load_head
+from .predict import find_similar as find_similar
 from .predict import import_head as import_head
 from .predict import load_model as load_model
 from .predict import segment as segment

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUBCOMMAND_NAMES = [
-    *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
-    *["slide", "project", "dataset", "train", "evaluate", "tune", "export", "import", "bench"],
+    *["demo", "models", "encode", "cache", "prompt", "segment", "everything", "similar"],
+    *["slide", "project", "dataset", "train", "evaluate", "tune", "measure", "export", "import"],
+    *["bench", "doctor"],
 ]
 
 

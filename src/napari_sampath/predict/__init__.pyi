@@ -19,3 +19,7 @@ from .model import Model as Model
 from .segmentation import Segmentation as Segmentation
 from .segmentation import segment as segment
 from .segmentation import segment_job as segment_job
+from .similar.find_similar import find_similar as find_similar
+from .similar.find_similar import find_similar_job as find_similar_job
+from .similar.settings import SimilarSettings as SimilarSettings
+from .similar.tile_search import SimilarObject as SimilarObject

@@ -11,8 +11,11 @@ from ...files import convert
 from ...files.json_reader import Range
 from ..masks.masks import Box
 
-Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import"]
+Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import", "similar"]
 """How an object was created."""
+
+PROPOSED: tuple[Source, ...] = ("head", "similar")
+"""Sources of objects that are proposals until a person has reviewed them."""
 
 FlagName: TypeAlias = Literal["reviewed", "unsure"]
 """Marks that a person can set on an object."""
@@ -44,7 +47,8 @@ class AnnotatedObject:
     """Value in the class map, 1..255."""
     source: Source
     score: float | None = None
-    """Predicted IoU (prompts) or mean probability (head), 0..1; None without a prediction."""
+    """Predicted IoU (prompts), mean probability (head) or similarity to exemplars (similar), 0..1; None without a
+    prediction."""
     model: str | None = None
     """Name of the model or head that predicted the object; None without a prediction."""
     prompts: Mapping[str, Any] = field(default_factory=dict)
@@ -69,10 +73,10 @@ class AnnotatedObject:
 
     @property
     def trust(self) -> int:
-        """`UNSURE` if marked as unsure, 0 for an unreviewed proposal of a head, otherwise `TRUSTED`."""
+        """`UNSURE` if marked as unsure, 0 for an unreviewed proposal, otherwise `TRUSTED`."""
         if self.unsure:
             return UNSURE
-        return TRUSTED if self.reviewed or self.source != "head" else 0
+        return TRUSTED if self.reviewed or self.source not in PROPOSED else 0
 
 
 def to_json(obj: AnnotatedObject) -> dict[str, Any]:

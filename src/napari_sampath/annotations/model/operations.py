@@ -87,6 +87,7 @@ Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | V
 
 _ADDED = {
     "head": "the automatic result",
+    "similar": "the similar objects",
     "import": "the import",
     "brush": "the brush stroke",
 }

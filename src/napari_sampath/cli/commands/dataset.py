@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..output import Output
+from ..output import Output, count
 from ..subcommand import Subcommand
 
 if TYPE_CHECKING:
@@ -72,19 +72,42 @@ def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath dataset`."""
     parser.add_argument(
-        "action", choices=["check"], help="check: read all files, and report their content and errors"
+        "action",
+        choices=["check", "audit"],
+        help="check: read all files, and report their content and errors; audit: list labels that are probably "
+        "mistakes, such as slivers, holes, duplicates and empty verified areas",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="dataset folder or COCO file")
     add_patterns(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Check a dataset; return 1 if a file cannot be used or a slide is in two splits."""
+    """Check or audit a dataset; return 1 if a file cannot be used, a slide is in two splits, or a label looks wrong."""
+    if args.action == "audit":
+        return _audit(args.folder, output)
     from ...training.data.dataset_report import format_dataset_report, report_job
 
     report = output.run(report_job(open_data(args, args.folder)))
     output.result(report, format_dataset_report(report))
     return 1 if report["problems"] or report["leaks"] else 0
+
+
+def _audit(folder: Path, output: Output) -> int:
+    """List the labels of a dataset folder that are probably mistakes; return 1 if there are any."""
+    from ...formats import DatasetFolder
+    from ...session.files.auditing import audit_dataset_job
+
+    found = output.run(audit_dataset_job(DatasetFolder.open(folder)))
+    rows = [
+        {"image": name, "problem": finding.problem, "box": list(finding.box), "text": text}
+        for name, finding, text in found
+    ]
+    lines = [
+        f"{name}, row {finding.box[0]}, column {finding.box[1]}: {text}" for name, finding, text in found
+    ]
+    summary = f"{count(len(rows), 'label')} to look at" if rows else "No label looks wrong."
+    output.result({"findings": rows}, "\n".join([*lines, summary]))
+    return 1 if rows else 0
 
 
 SUBCOMMAND = Subcommand(

@@ -63,7 +63,7 @@ def _export_image(args: argparse.Namespace, output: Output) -> None:
         _export_journal(args, output, args.source, None)
         return
     with open_image_or_slide(args.source, output) as image:
-        _export_journal(args, output, _journal_of(args.source, image.pixels), image)
+        _export_journal(args, output, journal_of(args.source, image.pixels), image)
 
 
 def _export_journal(args: argparse.Namespace, output: Output, path: Path, image: LoadedImage | None) -> None:
@@ -224,7 +224,7 @@ def _with_name(journal: Journal, name: str | None) -> Journal:
         return open_journal(journal.path)
 
 
-def _journal_of(image: Path, pixels: UInt8Array) -> Path:
+def journal_of(image: Path, pixels: UInt8Array) -> Path:
     """Return the path of an image's journal, which depends on the pixels of the image.
 
     Raises:

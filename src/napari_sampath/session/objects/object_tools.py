@@ -24,6 +24,7 @@ from ...annotations.masks import shaping
 from ...annotations.model.operations import label
 from ...arrays import LocalMask
 from ...errors import PromptError
+from .audit import Finding, repair
 from .object_rows import Column, ObjectRow, make_row, sort_rows
 from .overlap import merged_record
 from .reshaping import reshaped, review_steps
@@ -114,6 +115,12 @@ class ObjectTools:
             UnknownNameError: If an object does not exist.
         """
         self._do(Flag(tuple(ids), flag, value))
+
+    def repair(self, findings: Iterable[Finding]) -> None:
+        """Repair findings of the audit as one undo step; objects that no longer exist are skipped."""
+        operation = repair(self._document, findings)
+        if operation.operations:
+            self._do(operation)
 
     def merge(self, ids: Iterable[int]) -> AnnotatedObject:
         """Merge objects, touching or not; the result keeps the id and class of the first and counts as reviewed.

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...annotations import Add, Batch, Box, Delete, Document, Erase, Operation, Source, bounds
 from ...annotations.masks import shaping
+from ...annotations.model.operations import label
 from ...arrays import BoolArray, LocalMask
 from .new_objects import NewObjects, make_items, match_classes
 
@@ -20,12 +21,12 @@ def plan_addition(
 ) -> Operation | None:
     """Plan the addition of objects from a head; see `Proposals.add`."""
     unavailable = (lambda box: document.instance_map.window(box) > 0) if keep_existing else None
-    return _plan(document, new, "head", model, unavailable)
+    return plan_objects(document, new, "head", model, unavailable)
 
 
 def plan_import(document: Document, new: NewObjects) -> Operation | None:
     """Plan the addition of objects from a file, which overwrite existing objects."""
-    return _plan(document, new, "import", None, None)
+    return plan_objects(document, new, "import", None, None)
 
 
 def plan_proposal(document: Document, new: NewObjects, model: str | None = None) -> Operation | None:
@@ -42,13 +43,13 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
 
     any_verified = document.verified_map.written()
     if not any_verified and not is_kept.any():
-        return _plan(document, new, "head", model, None, deleted, erased)
+        return plan_objects(document, new, "head", model, None, deleted, erased)
 
     def unavailable(box: Box) -> BoolArray:
         kept: BoolArray = is_kept[document.instance_map.window(box)]
         return kept | document.verified(box) if any_verified else kept
 
-    return _plan(document, new, "head", model, unavailable, deleted, erased)
+    return plan_objects(document, new, "head", model, unavailable, deleted, erased)
 
 
 def _outdated(
@@ -72,7 +73,7 @@ def _outdated(
     return tuple(deleted), shaping.joined(erased) if erased else None
 
 
-def _plan(
+def plan_objects(
     document: Document,
     new: NewObjects,
     source: Source,
@@ -89,4 +90,4 @@ def _plan(
     add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)
     # A plain addition is a single operation, which keeps the journal short.
     before = (*((Delete(deleted),) if deleted else ()), *((Erase(erased),) if erased is not None else ()))
-    return Batch((*before, add), "the automatic result") if before else add
+    return Batch((*before, add), label(add) if items else "the automatic result") if before else add

@@ -17,6 +17,7 @@ from ..prompts.tile_cache import TileFeatures
 from .classifying import Guess, apply_guesses, classify_job, everything
 from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
+from .similar import SimilarSearch
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
@@ -29,6 +30,9 @@ class Proposals:
     Args:
         editor: The editor of the session.
         tiles: Returns the tile features of the image; None without a model.
+
+    Attributes:
+        similar: Proposes objects that look like objects of a class.
     """
 
     stage: Stage = "assisted"
@@ -37,6 +41,7 @@ class Proposals:
     def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
         self._editor = editor
         self._tiles = tiles
+        self.similar = SimilarSearch(editor, tiles)
 
     def add(
         self,

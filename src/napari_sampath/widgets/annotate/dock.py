@@ -25,6 +25,7 @@ from .help_overlay import HelpOverlay
 from .mask_rules import MaskRules, MaskRulesForm
 from .mode_buttons import ModeButtons
 from .model_form import ModelForm
+from .similar import SimilarForm
 from .tool_buttons import TOOLS, ToolButtons
 
 ACTIONS = {
@@ -63,6 +64,7 @@ class AnnotateDock(Dock):
         }
         self.help_button = button("Keys", "Show all keys over the image", self._show_help)
         self.status = StatusLine(self.state.runner, self._idle)
+        self.similar = SimilarForm(self.state, self.status.say)
         self._shown: Annotator | None = None
         self._has_rules = False
         """Whether `rules` shows the rules of a session."""
@@ -87,6 +89,7 @@ class AnnotateDock(Dock):
         self.buttons["next_candidate"].setEnabled(session is not None and len(session.prompts.candidates) > 1)
         self.candidate.setText(_describe_candidate(annotator))
         self._follow(annotator)
+        self.similar.refresh()
         if annotator is None or session is None:
             return
         if not self.classes.is_shown(tuple(session.classes), session.active_class):
@@ -116,6 +119,7 @@ class AnnotateDock(Dock):
         annotator.tools.changed.connect(self._show_tools)
         annotator.questions.changed.connect(self._show_question)
         annotator.tools.help_requested.connect(self._show_help)
+        annotator.tools.similar_requested.connect(self.similar.find)
         annotator.tools.objects_changed.connect(self._show_counts)
         annotator.display.fill = self.modes.fill.value() / 100
         self._show_counts()
@@ -129,6 +133,7 @@ class AnnotateDock(Dock):
         """Show the shortcuts, which the user can change."""
         self.tools.show_keys(keys)
         self.modes.show_keys(keys.shown)
+        self.similar.show_key(keys.shown("find_similar"))
         self.help_button.setText(f"Keys ({keys.shown('show_help')})")
         for name, widget in {
             **self.buttons,
@@ -150,6 +155,7 @@ class AnnotateDock(Dock):
             actions,
             self.question,
             self.status,
+            group("Find similar objects", self.similar),
             group("Edit an object: select a tool, then click the object", self.tools),
         )
 
@@ -169,6 +175,7 @@ class AnnotateDock(Dock):
         self.classes.editing_finished.connect(lambda: focus_canvas(state.viewer))
         self.tools.tool_selected.connect(self._on_tool)
         self.tools.reach_changed.connect(self._on_reach)
+        self.cancel_on_close(self.similar.runner, self.similar.apply_queue.runner)
 
     def _idle(self) -> str:
         if self.state.image is None:

@@ -19,6 +19,7 @@ SOURCES = {
     "mask": "mask prompt",
     "brush": "brush",
     "head": "trained head",
+    "similar": "find similar",
     "import": "file",
 }
 """`AnnotatedObject.source` -> text in the table."""

@@ -3,8 +3,9 @@
 napari looks up a key on the active layer before the viewer, so the keys are bound on the layers of the session and, for
 all other layers, on the viewer. On the layers of the session they replace these default keys of napari 0.9:
 
-- 1 to 9 choose a class instead of a tool of the layer; F and L still choose napari's tools, and E, P and Z choose the
-  same tools as in napari.
+- 1 to 9 choose a class instead of a tool of the layer; L still chooses napari's tool, and E, P and Z choose the same
+  tools as in napari.
+- F finds similar objects instead of choosing the fill bucket.
 - M shows the next candidate mask instead of creating a new label.
 - Ctrl-Z and Ctrl-Shift-Z undo and redo steps of the session instead of steps of the layer.
 
@@ -80,6 +81,7 @@ KEYS = (
     Key("S", "S", "smooth outline", "tools.use", ("smooth",), _OBJECT),
     Key("T", "T", "mark as reviewed", "tools.use", ("reviewed",), _OBJECT),
     Key("U", "U", "mark as unsure", "tools.use", ("unsure",), _OBJECT),
+    Key("F", "F", "find similar objects", "tools.find_similar", (), _OBJECT),
     Key("Shift-R", "Shift-R", "measure a distance: press at both ends", "tools.use", ("measure",), _VIEW),
     Key("A", "A", "click points", "choose_mode", ("point",), _MOUSE),
     Key("B", "B", "draw boxes", "choose_mode", ("box",), _MOUSE),

@@ -42,6 +42,9 @@ class ObjectActions(QObject):
     help_requested = Signal()
     """Emitted to show the list of keys, or to hide it if it is shown."""
 
+    similar_requested = Signal(int)
+    """Emitted with the id of the object under the mouse, 0 if there is none, to find similar objects."""
+
     def __init__(self, host: ToolHost, parent: QObject) -> None:
         super().__init__(parent)
         self.distance_px = DISTANCE_PX
@@ -73,6 +76,11 @@ class ObjectActions(QObject):
             self._host.message.emit(NO_OBJECT)
         else:
             self._host.attempt(partial(self._apply, tool, object_id))
+
+    def find_similar(self) -> None:
+        """Request the objects that look like the one under the mouse."""
+        x, y = self._host.cursor_xy()
+        self.similar_requested.emit(self._session.document.object_at(round(y), round(x)))
 
     def show_help(self) -> None:
         """Show or hide the list of keys."""

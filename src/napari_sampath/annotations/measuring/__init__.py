@@ -1,0 +1,1 @@
+"""Measurements of objects: shape, colour and stain, and densities of classes."""

@@ -1,0 +1,158 @@
+"""Controls of *Find similar*: where to search, the button, and the similarity from which objects are proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSlider, QWidget
+
+from ...annotations import AnnotatedObject, Box
+from ..background.native_libraries import import_triton_isolated
+from ..background.workers import JobRunner
+from ..canvas.viewport import box_in_view
+from ..common.apply_queue import ApplyQueue
+from ..common.controls import button, column, combo_box, label, row, set_items
+from ..common.texts import plural
+from ..viewer.viewer_state import ViewerState
+
+if TYPE_CHECKING:
+    from ...jobs import Job
+    from ...predict.similar.selection import SimilarResult
+    from ...session import Session
+
+REGIONS = (("the view", "view"), ("the box prompt", "box"), ("the whole image", "image"))
+HINT = (
+    "Propose all objects that look like the one under the mouse, or like your objects of the selected class"
+)
+SLIDER_HINT = (
+    "Similarity from which objects are proposed; moving the slider needs no new search, and objects that look like "
+    "proposals that you deleted are left out"
+)
+PERCENT = 55
+
+
+class SimilarForm(QWidget):
+    """Searches for objects like those of a class and proposes them.
+
+    Args:
+        state: The viewer state.
+        say: Shows a message to the user.
+    """
+
+    def __init__(self, state: ViewerState, say: Callable[[str], object]) -> None:
+        super().__init__()
+        self._state, self._say = state, say
+        self.runner = JobRunner(self)
+        self.apply_queue = ApplyQueue(state, self)
+        self._searched: Session | None = None
+        """Session of the last search."""
+        self.find_button = button("Find similar", HINT, self.find)
+        self.region = combo_box("The part of the image to search")
+        set_items(self.region, REGIONS)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, 100)
+        self.slider.setValue(PERCENT)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.slider.setToolTip(SLIDER_HINT)
+        self.slider.setAccessibleName("Minimum similarity")
+        self.slider.valueChanged.connect(self._on_slider)
+        self.slider.sliderReleased.connect(self._propose)
+        self.percent = label(f"{PERCENT} %")
+        column(
+            row(self.find_button, self.region, stretch=1),
+            row(label("Min. similarity"), self.slider, self.percent, stretch=1),
+            parent=self,
+        )
+        self.runner.started.connect(self.refresh)
+        self.runner.finished.connect(self.refresh)
+        self.runner.failed.connect(say)
+        self.apply_queue.message.connect(say)
+        self.apply_queue.changed.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Enable the controls that can be used now."""
+        session = self._state.session
+        self.find_button.setEnabled(session is not None and self._state.ready and not self._busy)
+        self.slider.setEnabled(session is not None and session is self._searched and not self._busy)
+
+    def show_key(self, key: str) -> None:
+        """Show the shortcut in the tooltip of the button."""
+        self.find_button.setToolTip(f"{HINT} ({key})")
+
+    def find(self, object_id: int = 0) -> None:
+        """Search for objects like an object of the session and the others of its class.
+
+        Args:
+            object_id: Id of the object; 0 starts from the objects of the selected class.
+        """
+        session = self._state.session
+        if session is None or self._busy:
+            return
+        record = session.document.objects.get(object_id)
+        class_id = session.active_class if record is None else record.class_id
+        region = self._selected_region(session)
+        ids = session.proposals.similar.exemplars(class_id)
+        if record is not None and object_id not in ids:
+            ids.append(object_id)
+        if region is None:
+            self._say("The region is empty; draw a box on the image, or search the whole image.")
+            return
+        jobs: list[Job[SimilarResult]] = []
+        search = session.proposals.similar
+        if self._state.attempt(lambda: jobs.append(search.job(class_id, ids or None, region)), self._say):
+
+            def on_found(result: SimilarResult) -> None:
+                if self._state.session is session:
+                    search.use(result, class_id, region)
+                    self._searched = session
+                    self._propose()
+
+            self.runner.start(_isolated(jobs[0]), "finding similar objects", on_found)
+
+    @property
+    def _busy(self) -> bool:
+        return self.runner.busy or self.apply_queue.busy
+
+    def _selected_region(self, session: Session) -> Box | None:
+        image, name = self._state.image, self.region.currentData()
+        box: Box = (0, 0, *session.hw)
+        if name == "view" and image is not None:
+            box = box_in_view(self._state.viewer, image, session.hw)
+        elif name == "box":
+            prompt = session.prompts.state.box
+            if prompt is None:
+                return None
+            x0, y0, x1, y1 = prompt
+            box = int(y0), int(x0), min(session.hw[0], int(y1) + 1), min(session.hw[1], int(x1) + 1)
+        return box if box[2] > box[0] and box[3] > box[1] else None
+
+    def _on_slider(self, percent: int) -> None:
+        self.percent.setText(f"{percent} %")
+        if not self.slider.isSliderDown():
+            self._propose()
+
+    def _propose(self) -> None:
+        """Propose the candidates above the similarity of the slider."""
+        from ...predict.similar.settings import SimilarSettings
+
+        session, percent = self._state.session, self.slider.value()
+        if session is None or session is not self._searched or self.apply_queue.busy:
+            return
+        search = session.proposals.similar
+        name = session.classes.by_id(search.class_id).name
+
+        def on_done(objects: list[AnnotatedObject]) -> None:
+            found = plural(len(objects), "similar object")
+            self._say(f"Proposed {found} of class '{name}'; delete wrong ones, then move the slider.")
+            if self.slider.value() != percent:  # The user moved the slider in the meantime.
+                self._propose()
+
+        settings = SimilarSettings(min_similarity=percent / 100)
+        self.apply_queue.add(session, search.propose(settings), on_done)
+
+
+def _isolated(job: Job[SimilarResult]) -> Job[SimilarResult]:
+    import_triton_isolated()
+    return (yield from job)
