@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_sampath.config import read_settings, settings_file
 from napari_sampath.files import remove_leftovers, remove_staged, settle
 from napari_sampath.formats import DatasetFolder, import_labels
-from napari_sampath.session import FolderQueue
+from napari_sampath.heads import load_head
+from napari_sampath.session import FolderQueue, Project
 from support.paths import TESTS
+from support.programs import single_saves
 from support.programs.journal_victim import digest, open_session
 from support.programs.saves import SCENARIOS, snapshot
+from support.store_contract import assert_same, make_key, make_maps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +28,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
 
 
-def killed_folders(name: str, tmp_path: Path) -> Iterator[Path]:
+def killed_folders(name: str, tmp_path: Path, changes: int = 5) -> Iterator[Path]:
     """Yield the folders of a scenario whose save was killed, and last that of the complete save."""
     program = TESTS / "support" / "programs" / "killed_saves.py"
     command = [sys.executable, str(program), name, str(tmp_path / "runs")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
     assert result.returncode == 0, result.stderr
     count = int(result.stdout)
-    assert count > 4
+    assert count >= changes
     yield from (tmp_path / "runs" / str(number) for number in range(count))
 
 
@@ -146,3 +150,72 @@ def test_states_of_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
         queue.mark("a.png", "unsure")
         assert hidden(folder) == []
     assert list(dict.fromkeys(seen)) == ["untouched", "in progress", "done"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "key"), [("config", "config.json", "device"), ("keys", "keys.json", "split")]
+)
+def test_settings_are_replaced_as_a_whole(
+    tmp_path: Path, name: str, file: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for folder in killed_folders(name, tmp_path, 4):
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+        settings = read_settings(file)
+        seen.append(key in settings)
+        assert len(settings) == 1 + seen[-1]
+        remove_leftovers(settings_file(file).parent, 0)
+        assert hidden(folder) == []
+    assert seen == sorted(seen)
+    assert set(seen) == {False, True}
+
+
+def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    seen = []
+    for folder in killed_folders("bundle", tmp_path, 4):
+        seen.append(load_head(folder / "head.safetensors").metadata.name)
+        save_again("bundle", folder)
+    assert list(dict.fromkeys(seen)) == ["old", "new"]
+
+
+def test_cached_features_are_whole_or_absent(tmp_path: Path) -> None:
+    seen = []
+    for folder in killed_folders("store", tmp_path):
+        cache = single_saves.tier(folder)
+        cached = {number: cache.get(make_key(number)) for number in range(5)}
+        for number, maps in cached.items():
+            if maps is not None:
+                assert_same(maps, make_maps(number))
+        seen.append([number for number, maps in cached.items() if maps is not None])
+        save_again("store", folder)
+        assert_same(cache.get(make_key(4)), make_maps(4))
+    assert seen[0] == [0, 1, 2]
+    assert 4 in seen[-1]
+    assert len(seen[-1]) < 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["project image", "renamed project image", "removed project image"])
+def test_a_project_is_changed_as_a_whole(tmp_path: Path, name: str) -> None:
+    """The images of the project and their training samples are those of before or of after."""
+    seen = []
+    for folder in killed_folders(name, tmp_path):
+        project = Project(folder / "project")
+        images = {image.name: image.sample for image in project.images.values()}
+        assert {sample for sample in images.values() if sample} == set(project.dataset.images)
+        for image in project.images.values():
+            assert image.sample or project.file_of(image) is not None
+            if image.sample:
+                assert project.dataset.read(image.sample).labels.all()
+        seen.append(sorted(images))
+    before, after = (
+        ["image 1", "image 2"],
+        {
+            "project image": ["image 1", "image 2", "image 3"],
+            "renamed project image": ["image 2", "renamed"],
+            "removed project image": ["image 2"],
+        }[name],
+    )
+    first = seen.index(after)
+    assert seen == [before] * first + [after] * (len(seen) - first)
+    assert first > 3

@@ -16,6 +16,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.files import write_together
 from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
 from napari_sampath.session import FolderQueue
+from support.programs import single_saves
 from support.programs.journal_victim import open_session
 
 if TYPE_CHECKING:
@@ -128,4 +129,5 @@ SCENARIOS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] 
     "renamed sample": (prepare_dataset, rename_sample),
     "journal": (prepare_journal, compact_journal),
     "states": (prepare_states, save_states),
+    **single_saves.SCENARIOS,
 }

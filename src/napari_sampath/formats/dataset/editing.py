@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,13 @@ def read_pixels(dataset: DatasetFolder, name: str) -> UInt8Array:
     return read_map(dataset.file("images", name), _entry(dataset, name).hw)
 
 
-def remove_image(dataset: DatasetFolder, name: str) -> None:
+def remove_image(dataset: DatasetFolder, name: str, also: Mapping[Path, bytes] | None = None) -> None:
     """Remove an image from a dataset; its files are kept in `history/`.
+
+    Args:
+        dataset: The dataset.
+        name: Name of the image.
+        also: Path in the folder of the dataset -> content of further files that are replaced together with the dataset.
 
     Raises:
         UnknownNameError: If there is no such image.
@@ -40,13 +46,24 @@ def remove_image(dataset: DatasetFolder, name: str) -> None:
         _keep(dataset, entry)
         others = {key: image for key, image in dataset.images.items() if key != name}
         manifest = dataclasses.replace(dataset._manifest, images=others)
-        writes: dict[Path, Write] = {dataset.path / MANIFEST: partial(write_bytes, content=dump(manifest))}
+        contents = {dataset.path / MANIFEST: dump(manifest), **(also or {})}
+        writes: dict[Path, Write] = {
+            path: partial(write_bytes, content=content) for path, content in contents.items()
+        }
         write_together(writes, dataset.path, remove=[dataset.file(kind, name) for kind in KINDS])
         dataset._manifest = manifest
 
 
-def rename_image(dataset: DatasetFolder, name: str, new_name: str) -> None:
+def rename_image(
+    dataset: DatasetFolder, name: str, new_name: str, also: Mapping[Path, bytes] | None = None
+) -> None:
     """Rename an image of a dataset with all its files, including its history.
+
+    Args:
+        dataset: The dataset.
+        name: Present name of the image.
+        new_name: Its new name; if it is the same, nothing is done.
+        also: Path in the folder of the dataset -> content of further files that are replaced together with the dataset.
 
     Raises:
         UnknownNameError: If there is no such image.
@@ -68,16 +85,19 @@ def rename_image(dataset: DatasetFolder, name: str, new_name: str) -> None:
             if path.is_file()
         }
         renamed = dataclasses.replace(entry, name=new_name, file=stem)
-        dataset._write(files, dataset._manifest.with_image(renamed, name), name)
+        dataset._write({**files, **(also or {})}, dataset._manifest.with_image(renamed, name), name)
 
 
-def replace_class(dataset: DatasetFolder, class_id: int, into: int | None = None) -> None:
+def replace_class(
+    dataset: DatasetFolder, class_id: int, into: int | None = None, also: Mapping[Path, bytes] | None = None
+) -> None:
     """Remove a class from a dataset; the ids of the other classes do not change.
 
     Args:
         dataset: The dataset.
         class_id: The class to remove.
         into: Id of the class that gets its pixels; None removes its objects, whose pixels leave the verified area.
+        also: Path in the folder of the dataset -> content of further files that are replaced together with the dataset.
 
     Raises:
         UnknownNameError: If there is no such class.
@@ -97,7 +117,8 @@ def replace_class(dataset: DatasetFolder, class_id: int, into: int | None = None
             if changed:
                 _keep(dataset, entry)
                 files.update(changed)
-        dataset._write(files, dataclasses.replace(dataset._manifest, images=images, classes=classes))
+        manifest = dataclasses.replace(dataset._manifest, images=images, classes=classes)
+        dataset._write({**files, **(also or {})}, manifest)
 
 
 def _without_class(

@@ -223,9 +223,9 @@ class Project:
         """Remove an image; its training sample goes to the history of the dataset, its journal is kept."""
         with self.editing() as draft:
             image = draft.image(digest)
-            if image.sample in self._dataset.images:
-                editing.remove_image(self._dataset, image.sample)
             draft.content = draft.content.without_image(digest)
+            if image.sample in self._dataset.images:
+                editing.remove_image(self._dataset, image.sample, self._together(draft))
         set_aside(self.path, image.file)
 
     def rename_image(self, digest: str, name: str) -> ProjectImage:
@@ -242,26 +242,27 @@ class Project:
             for other in draft.content.images.values():
                 if other.digest != digest and name_key(other.name) == name_key(name):
                     raise DuplicateNameError(f"The project has an image '{other.name}'; choose another name.")
-            sample = image.sample
-            if sample in self._dataset.images:
-                sample = free_name(name, (key for key in self._dataset.images if key != sample))
-                editing.rename_image(self._dataset, image.sample, sample)
-            image = draft.put(replace(image, name=name, sample=sample))
+            before = image.sample
+            if before in self._dataset.images:
+                image = replace(image, sample=free_name(name, set(self._dataset.images) - {before}))
+            image = draft.put(replace(image, name=name))
+            if before in self._dataset.images:
+                editing.rename_image(self._dataset, before, image.sample, self._together(draft))
         return image
 
     def set_training(self, digest: str, training: bool) -> ProjectImage:
         """Add an image to the training set, or remove it; its sample then goes to the history of the dataset."""
         with self.editing() as draft:
             image = draft.image(digest)
-            if not training and image.sample in self._dataset.images:
-                if (
-                    self.file_of(replace(image, sample="")) is None
-                ):  # The sample has the only copy of the pixels.
-                    source = self._dataset.file("images", image.sample)
-                    path, _ = place(self.path, image.name, source, copy=True)
-                    image = replace(image, file=path)
-                editing.remove_image(self._dataset, image.sample)
-            image = draft.put(replace(image, training=training, sample=image.sample if training else ""))
+            before = image.sample
+            has_sample = not training and before in self._dataset.images
+            if has_sample and self.file_of(replace(image, sample="")) is None:
+                # The sample has the only copy of the pixels.
+                path, _ = place(self.path, image.name, self._dataset.file("images", before), copy=True)
+                image = replace(image, file=path)
+            image = draft.put(replace(image, training=training, sample=before if training else ""))
+            if has_sample:
+                editing.remove_image(self._dataset, before, self._together(draft))
         return image
 
     def set_regions(self, digest: str, regions: Sequence[Box]) -> ProjectImage:
@@ -323,7 +324,7 @@ class Project:
             draft.content = without_class(draft.content, class_id, into)
             if any(other.id == class_id for other in self._dataset.classes):
                 write_classes(self._dataset, self.classes, () if into is None else (into,))
-                editing.replace_class(self._dataset, class_id, into)
+                editing.replace_class(self._dataset, class_id, into, self._together(draft))
 
     @contextlib.contextmanager
     def editing(self) -> Iterator[Draft]:
@@ -336,6 +337,9 @@ class Project:
                 encoded = dump(draft.content)
                 write_atomically(self.path / FILE, lambda stream: stream.write(encoded))
             self._content = draft.content
+
+    def _together(self, draft: Draft) -> dict[Path, bytes]:
+        return {self.path / FILE: dump(draft.content)}  # to be replaced with files of the dataset
 
     def _read(self) -> ProjectContent:
         content = load(self.path / FILE)
