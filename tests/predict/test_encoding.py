@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from napari_sampath.store import MemoryTier, Store
 from napari_sampath.tiling import tiles
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 CPU = torch.device("cpu")
 
@@ -242,11 +243,10 @@ def test_each_launched_process_gets_its_own_device(monkeypatch: pytest.MonkeyPat
     assert resolve_device("auto") == torch.device("cuda"), "more processes than devices"
 
 
-@pytest.mark.slow
-def test_compiled_encoder_gives_equal_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+def test_compiled_encoder_gives_equal_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The graph is captured and run without a C++ compiler, which takes 40 s.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     image, encoder = slide()[:200, :300], tiny_model().encoder
-    encoder.image_encoder.blocks = encoder.image_encoder.blocks[-1:]  # each takes ten seconds to compile
     plain = Model(EncoderParts(encoder), CPU).encode(image)
     compiled = Model(EncoderParts(encoder), CPU, compiled=True).encode(image)
     for name, values in plain.maps.items():
