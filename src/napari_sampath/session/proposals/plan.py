@@ -5,7 +5,7 @@ The functions do not change the document, and return None if there is nothing to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -54,23 +54,26 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
 
 def _outdated(
     document: Document, proposals: tuple[int, ...], within: Box
-) -> tuple[tuple[int, ...], LocalMask | None]:
+) -> tuple[tuple[int, ...], list[LocalMask]]:
     """Return the proposals to delete, and the pixels to erase from proposals that are partly kept."""
     if within == (0, 0, *document.hw) and not document.verified_map.written():
-        return proposals, None
+        return proposals, []
     deleted: list[int] = []
     erased: list[LocalMask] = []
     for object_id in proposals:
-        mask = document.pixels(object_id)
-        box = bounds(mask)
-        part = tuple(slice(max(within[n] - box[n], 0), max(within[n + 2] - box[n], 0)) for n in (0, 1))
-        pixels = np.zeros_like(mask.bitmap)
-        pixels[part] = mask.bitmap[part] & ~document.verified(box)[part]
-        if np.array_equal(pixels, mask.bitmap):
+        parts: list[LocalMask] = []
+        for mask in document.parts(object_id):
+            box = bounds(mask)
+            part = tuple(slice(max(within[n] - box[n], 0), max(within[n + 2] - box[n], 0)) for n in (0, 1))
+            pixels = np.zeros_like(mask.bitmap)
+            pixels[part] = mask.bitmap[part] & ~document.verified(box)[part]
+            if pixels.any():
+                parts.append(LocalMask(mask.row, mask.col, pixels))
+        if sum(part.area_px for part in parts) == document.objects[object_id].area_px:
             deleted.append(object_id)
-        elif pixels.any():
-            erased.append(LocalMask(mask.row, mask.col, pixels))
-    return tuple(deleted), shaping.joined(erased) if erased else None
+        else:
+            erased += parts
+    return tuple(deleted), shaping.exact_union(erased) if erased else []
 
 
 def plan_objects(
@@ -80,14 +83,14 @@ def plan_objects(
     model: str | None,
     unavailable: Callable[[Box], BoolArray] | None,
     deleted: tuple[int, ...] = (),
-    erased: LocalMask | None = None,
+    erased: Sequence[LocalMask] = (),
 ) -> Operation | None:
     """Plan to delete objects, erase pixels and add new objects outside `unavailable` pixels, as one step."""
     to_id, classes, _ = match_classes(new, document.classes, document)
     items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable)
-    if not items and not deleted and erased is None:
+    if not items and not deleted and not erased:
         return None
     add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)
     # A plain addition is a single operation, which keeps the journal short.
-    before = (*((Delete(deleted),) if deleted else ()), *((Erase(erased),) if erased is not None else ()))
+    before = (*((Delete(deleted),) if deleted else ()), *map(Erase, erased))
     return Batch((*before, add), label(add) if items else "the automatic result") if before else add
