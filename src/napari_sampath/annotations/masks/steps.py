@@ -48,7 +48,8 @@ def same_step(masks: Sequence[LocalMask]) -> list[LocalMask]:
 def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArray | None]]:
     """Divide the part of a mask inside an image of size (H, W) into boxes of pixels.
 
-    A small mask is one piece. A large one is divided along the tiles of label maps; tiles without pixels are left out.
+    A small mask is one piece. A large one is divided along the tiles of label maps: neighbours in a row of tiles that
+    are completely in the mask are one piece, and tiles without pixels are left out.
 
     Yields:
         The box, and its pixels (h, w); None if all of them are in the mask.
@@ -62,16 +63,23 @@ def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArra
     r0, c0, r1, c1 = max(r0, 0), max(c0, 0), min(r1, hw[0]), min(c1, hw[1])
     step = mask.step
     for top in range(r0 // TILE_PX * TILE_PX, r1, TILE_PX):
+        first, last = max(top, r0), min(top + TILE_PX, r1)
+        elements = mask.bitmap[(first - mask.row) // step : -((mask.row - last) // step)]
+        every, some = elements.all(axis=0), elements.any(axis=0)
+        run: Box | None = None
         for left in range(c0 // TILE_PX * TILE_PX, c1, TILE_PX):
-            box = max(top, r0), max(left, c0), min(top + TILE_PX, r1), min(left + TILE_PX, c1)
-            elements = mask.bitmap[
-                (box[0] - mask.row) // step : -((mask.row - box[2]) // step),
-                (box[1] - mask.col) // step : -((mask.col - box[3]) // step),
-            ]
-            if elements.all():
-                yield box, None
-            elif elements.any():
+            box = first, max(left, c0), last, min(left + TILE_PX, c1)
+            span = slice((box[1] - mask.col) // step, -((mask.col - box[3]) // step))
+            if every[span].all():
+                run = box if run is None else (first, run[1], last, box[3])
+                continue
+            if run is not None:
+                yield run, None
+                run = None
+            if some[span].any():
                 yield box, mask.window(box)
+        if run is not None:
+            yield run, None
 
 
 def elements_with(

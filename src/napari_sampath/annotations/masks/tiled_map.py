@@ -136,6 +136,21 @@ class TiledMap(MapView):
         tile = self._tiles.get((box[0] // TILE_PX, box[1] // TILE_PX), 0)
         return tile if isinstance(tile, int) else None
 
+    def runs(self, box: Box) -> Iterator[tuple[Box, int | None]]:
+        """Divide a box inside one row of tiles where the value changes, as far as that is known without their pixels.
+
+        Yields:
+            Boxes with the value of all of their pixels, and boxes inside one tile with None.
+        """
+        r0, c0, r1, c1 = box
+        start, last = c0, self.uniform((r0, c0, r1, c0 + 1))
+        for left in range((c0 // TILE_PX + 1) * TILE_PX, c1, TILE_PX):
+            value = self.uniform((r0, left, r1, left + 1))
+            if value is None or value != last:
+                yield (r0, start, r1, left), last
+                start, last = left, value
+        yield (r0, start, r1, c1), last
+
     def fill(self, box: Box, value: int) -> None:
         """Set all pixels of a box, which must lie inside the map, to one value."""
         for key, _, inner in split_at_tiles(box):

@@ -103,14 +103,14 @@ class Document:
     def counts_under(self, mask: LocalMask) -> dict[int, int]:
         """Count the pixels of each object under a mask: object id -> number of pixels."""
         counts: Counter[int] = Counter()
-        for box, bits in pieces(mask, self.hw):
-            value = self.instance_map.uniform(box) if bits is None else None
-            if value is not None:
-                counts[value] += (box[2] - box[0]) * (box[3] - box[1])
-                continue
-            part = self.instance_map.window(box)
-            ids, numbers = np.unique(part if bits is None else part[bits], return_counts=True)
-            counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
+        for piece, bits in pieces(mask, self.hw):
+            for box, value in self.instance_map.runs(piece) if bits is None else [(piece, None)]:
+                if value is not None:
+                    counts[value] += (box[2] - box[0]) * (box[3] - box[1])
+                    continue
+                part = self.instance_map.window(box)
+                ids, numbers = np.unique(part if bits is None else part[bits], return_counts=True)
+                counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
         del counts[0]
         return counts
 

@@ -180,24 +180,24 @@ class Recorder:
 
     def _change(self, mask: LocalMask, value: int, target: TiledMap) -> Iterator[Values]:
         """Set the pixels of a mask in the instance map or the verified map; yield the values of the changed pixels."""
-        for box, bits in pieces(mask, self.document.hw):
-            old = target.uniform(box) if bits is None else None
-            if old is not None:
-                if old != value:
-                    yield self._fill(box, old, value, target)
-                continue
-            part = target.window(box)
-            changed = part != value if bits is None else bits & (part != value)
-            count = int(np.count_nonzero(changed))
-            if count == 0:
-                continue
-            overwritten = part[changed]
-            # Fast path: usually nothing is overwritten.
-            before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
-            self._keep(target, box, changed, before, Values.constant(value, count))
-            part[changed] = value
-            target.write(box, part)
-            yield before
+        for piece, bits in pieces(mask, self.document.hw):
+            for box, old in target.runs(piece) if bits is None else [(piece, None)]:
+                if old is not None:
+                    if old != value:
+                        yield self._fill(box, old, value, target)
+                    continue
+                part = target.window(box)
+                changed = part != value if bits is None else bits & (part != value)
+                count = int(np.count_nonzero(changed))
+                if count == 0:
+                    continue
+                overwritten = part[changed]
+                # Fast path: usually nothing is overwritten.
+                before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
+                self._keep(target, box, changed, before, Values.constant(value, count))
+                part[changed] = value
+                target.write(box, part)
+                yield before
 
     def _fill(self, box: Box, old: int, value: int, target: TiledMap) -> Values:
         """Set all pixels of a uniform tile; neighbouring tiles of a row that had the same value become one region."""
