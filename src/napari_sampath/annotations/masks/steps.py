@@ -65,7 +65,7 @@ def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArra
     for top in range(r0 // TILE_PX * TILE_PX, r1, TILE_PX):
         first, last = max(top, r0), min(top + TILE_PX, r1)
         elements = mask.bitmap[(first - mask.row) // step : -((mask.row - last) // step)]
-        every, some = elements.all(axis=0), elements.any(axis=0)
+        every, some = np.asarray(elements.all(axis=0)), np.asarray(elements.any(axis=0))
         run: Box | None = None
         for left in range(c0 // TILE_PX * TILE_PX, c1, TILE_PX):
             box = first, max(left, c0), last, min(left + TILE_PX, c1)
