@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,10 @@ from PIL import Image
 from napari_sampath.cli import main
 from napari_sampath.cli.fields import add_fields, from_args
 from napari_sampath.heads import list_bundles, load_head, save_bundle
+from napari_sampath.predict import EverythingSettings
 from napari_sampath.settings import field_docs
+from napari_sampath.training.evaluation import instance_evaluation
+from napari_sampath.training.evaluation.instance_evaluation import evaluate_instances
 from napari_sampath.training.prompts.config import PromptTuningConfig
 
 if TYPE_CHECKING:
@@ -89,8 +93,12 @@ def test_tune_writes_weights_that_answer_prompts(
 
 @pytest.mark.slow
 def test_card_of_the_shipped_weights_lists_the_shipped_heads(
-    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_points = EverythingSettings(points_per_side=2)
+    monkeypatch.setattr(
+        instance_evaluation, "evaluate_instances", partial(evaluate_instances, everything=few_points)
+    )
     card = tmp_path / "card.md"
     words = ["--data", str(glands), "--device", "cpu", "--card", str(card)]
     own = tmp_path / "mine.safetensors"
