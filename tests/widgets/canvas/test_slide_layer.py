@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -10,16 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from benchmarks.gui_driver import GuiDriver, wait_until
 from napari.errors import MultipleReaderError
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from shapely.geometry import shape
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import tiff
 from napari_sampath.jobs import run
+from napari_sampath.widgets.annotate.dock import AnnotateDock
 from napari_sampath.widgets.canvas.slide_layer import add_slide, get_reader, slide_of
 from napari_sampath.widgets.canvas.viewport import camera
+from napari_sampath.widgets.canvas.windows import label_window
 from napari_sampath.widgets.viewer import jobs
 from napari_sampath.widgets.viewer.jobs import open_job
+from napari_sampath.widgets.viewer.viewer_state import ViewerState
+from support.models.discs import DiscModel, loader
 
 pytestmark = pytest.mark.gui
 
@@ -185,11 +193,71 @@ def test_a_small_slide_is_annotated_as_an_image(path: Path, tmp_path: Path, view
     viewer.layers.remove(layer)
 
 
-def test_a_large_slide_is_refused_in_one_sentence(
+def test_a_large_slide_is_annotated_at_every_zoom(
     path: Path, tmp_path: Path, viewer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Click, brush at two zooms, undo, export and reopen, with limits that make a slide of 6,000 px a large one."""
     monkeypatch.setattr(jobs, "MAX_SLIDE_PX", SIDE * SIDE - 1)
+    monkeypatch.setattr(label_window, "WHOLE_PX", 1024)
+    monkeypatch.setattr(tiff.TiffSlide, "__array__", _whole, raising=False)
+    dock = AnnotateDock(viewer, ViewerState(viewer, load_model=loader(DiscModel()), sessions_dir=tmp_path))
+    viewer.window.add_dock_widget(dock, name="Annotate", area="right")
     layer = add_slide(viewer, path)
-    with pytest.raises(ImageError, match=r"is a slide of 6000 x 6000 px .* cannot be annotated yet"):
-        run(open_job(layer, tmp_path))
+    wait_until(lambda: dock.state.ready, 60, "the slide to be ready for clicks")
+    driver = GuiDriver(viewer, layer)
+    driver.settle()
+    annotator, session = dock.state.annotator, dock.state.session
+    assert session.slide is slide_of(layer)
+    assert session.files.mpp == pytest.approx(MPP)
+
+    look_at(viewer, (1500, 1500), 1 / MPP)
+    wait_until(lambda: annotator.layer_sync.window.step == 1, 10, "the finest window")
+    driver.click(3000, 3000)
+    wait_until(lambda: dock.state.prompts.idle and session.prompts.candidate is not None, 20, "the mask")
+    driver.key(Qt.Key.Key_Return)
+    wait_until(lambda: len(session.document.objects) == 1, 20, "the object")
+    assert session.document.class_map[3000, 3000] == 1
+
+    annotator.choose_mode(type(annotator.mode)("brush"))
+    annotator.layers.classes.brush_size = 6
+    boxes = []
+    for zoom, length in ((1, 200), (0.1, 2000)):
+        look_at(viewer, (1500, 1500), zoom / MPP)
+        wait_until(
+            lambda zoom=zoom: annotator.layer_sync.window.step == (8 if zoom < 1 else 1), 10, "the window"
+        )
+        driver.drag([(3000 - length / 2, 3150 + length / 4), (3000 + length / 2, 3150 + length / 4)])
+        wait_until(lambda: not annotator.layer_sync.drawing, 10, "the end of the stroke")
+        boxes.append(max(session.document.objects.items())[1].box)
+        height, width = boxes[-1][2] - boxes[-1][0], boxes[-1][3] - boxes[-1][1]
+        assert length * 0.9 < width < length * 1.2
+        assert height < 100
+    assert len(session.document.objects) == 3
+    step = annotator.layer_sync.window.step
+    assert boxes[1][0] % step == boxes[1][1] % step == 0
+    driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert len(session.document.objects) == 2
+    assert not session.document.class_map[boxes[1][0] : boxes[1][2], boxes[1][1] : boxes[1][3]].any()
+    driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert len(session.document.objects) == 3
+
+    run(session.files.export_job(tmp_path / "out", ("geojson",)))
+    (exported,) = (tmp_path / "out").glob("*.geojson")
+    outlines = [shape(feature["geometry"]) for feature in json.loads(exported.read_text())["features"]]
+    assert len(outlines) == 3
+    assert all(outline.is_valid for outline in outlines)
+    objects = session.document.objects
+    expected = sorted(float(session.document.pixels(key).area_px) for key in objects)
+    assert sorted(outline.area for outline in outlines) == pytest.approx(expected)
     viewer.layers.remove(layer)
+    wait_until(lambda: dock.state.annotator is None, 10, "the end of the session")
+
+    again = add_slide(viewer, path)
+    wait_until(lambda: dock.state.annotator is not None, 60, "the session")
+    assert len(dock.state.session.document.objects) == 3
+    viewer.layers.remove(again)
+    wait_until(lambda: dock.state.annotator is None, 10, "the end of the session")
+
+
+def _whole(_slide: Any, *_: Any, **__: Any) -> Any:
+    raise AssertionError("a large slide was converted to an array")

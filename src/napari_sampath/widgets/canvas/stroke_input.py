@@ -120,8 +120,7 @@ class StrokeInput:
                 return
             for value in np.unique(stroke.after[changed]).tolist():
                 mask = window.enlarge(changed & (stroke.after == value), box)
-                rows, cols = np.nonzero(mask.bitmap)
-                self._session.paint(rows + mask.row, cols + mask.col, int(value), start_rc=start_rc)
+                self._session.paint_mask(mask, int(value), start_rc=start_rc)
         except SampathError as error:
             self._say(str(error))
             write(labels, box, self._shown(box))

@@ -12,6 +12,9 @@ from skimage.draw import disk, polygon
 from ...annotations import Box
 from ...arrays import BoolArray, IntArray, LocalMask
 
+MAX_SIDE_PX = 4096
+"""Longest side of an outline that is filled pixel by pixel."""
+
 
 @dataclass(frozen=True)
 class Stroke:
@@ -66,20 +69,25 @@ def _step(atom: Any) -> tuple[Any, Any, Any]:
 
 
 def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
-    """Fill a freehand outline, which is closed by a straight line.
+    """Fill a freehand outline, which is closed by a straight line; very large ones at a step above 1.
 
     Args:
         path_xy: Positions (x, y) in image pixels.
         hw: Size (H, W) of the image; the mask is clipped to it.
     """
     points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
+    step = 1
+    while np.ptp(points, axis=0).max() > step * MAX_SIDE_PX:
+        step *= 2
+    points, hw = (points - (step - 1) / 2) / step, (-(-hw[0] // step), -(-hw[1] // step))
     low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
     high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, hw)
     bitmap = np.zeros(tuple(np.maximum(high - low, 0)), dtype=np.bool_)
     if bitmap.size:
         corners = points - low
         bitmap[polygon(corners[:, 0], corners[:, 1], bitmap.shape)] = True
-    return LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))
+    tight = LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))
+    return LocalMask(tight.row * step, tight.col * step, tight.bitmap, step)
 
 
 def scribble_mask(path_xy: Sequence[tuple[float, float]], width_px: float, hw: tuple[int, int]) -> LocalMask:

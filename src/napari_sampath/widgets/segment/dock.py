@@ -19,6 +19,7 @@ from ..common.script_view import Script, script_button
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
 from ..common.status_line import StatusLine
 from ..common.texts import plural
+from ..viewer.jobs import MAX_SLIDE_PX
 from ..viewer.viewer_state import ViewerState
 from .everything_form import EverythingForm
 from .head_card_view import HeadCardView
@@ -157,6 +158,14 @@ class SegmentDock(Dock):
         region = self.region.value()
         if region is None:
             self.status.say("The region is empty; draw a box on the image, or select the whole image.")
+        elif self.state.session is not None and self.state.session.slide is not None:
+            height, width = region[2] - region[0], region[3] - region[1]
+            if height * width > MAX_SLIDE_PX:
+                self.status.say(
+                    f"The region has {width} x {height} px, and at most {MAX_SLIDE_PX:,} px of a slide are segmented "
+                    "here; zoom in and choose the view, or run 'sampath segment' on the whole slide."
+                )
+                return None
         return region
 
     def script(self) -> Script | str:

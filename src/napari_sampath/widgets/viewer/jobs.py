@@ -21,9 +21,11 @@ from ..canvas.shown_image import ORIENTATION
 from ..canvas.slide_layer import slide_of
 
 if TYPE_CHECKING:
+    from ...arrays import UInt8Array
     from ...encoders.base import EncoderEntry
     from ...formats import ImportChoiceError, ReadOptions
     from ...images import LayerImage
+    from ...images.slides import Slide
     from ...predict import Model
     from ...session import NewObjects, Session
     from ...training.rounds.head_cards import HeadCard
@@ -33,7 +35,7 @@ ATTEMPTS, PAUSE_S = 10, 0.1
 
 
 MAX_SLIDE_PX = 2**26
-"""Largest slide that is annotated, in pixels: it is read into memory as an image."""
+"""Largest slide that is read into memory as an image, in pixels; of larger ones, windows are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +131,15 @@ def open_job(
     """
     yield Progress(0, 0, "Reading the image")
     import_triton_isolated()
-    from ...images import read_layer
     from ...session import Session, first_classes, journal_path
 
-    pixels, file = _pixels(layer), None if slide_of(layer) else _file_of(layer)
-    layer_image = read_layer(pixels, layer.name, file, bool(layer.rgb), mpp_of(layer))
-    if not layer_image.is_shown:
-        layer_image = _annotated_before(pixels, layer, layer_image, sessions_dir)
-    image = layer_image.image
+    source = _large_slide(layer) or _image_of(layer, sessions_dir)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
-    journal = journal_path(image.pixels, sessions_dir)
+    journal = journal_path(source.pixels, sessions_dir)
     first = first_classes(dataset, classes)
     for attempt in range(ATTEMPTS):
         try:
-            session = Session(image.pixels, _name_of(layer), classes=first, journal=journal)
+            session = Session(source.pixels, _name_of(layer), classes=first, journal=journal)
             break
         except JournalError:
             # Segmenting a folder briefly opens the journal of each image.
@@ -150,15 +147,48 @@ def open_job(
                 raise
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
-    session.files.mpp = image.mpp
-    session.files.orientation = layer.metadata.get(ORIENTATION, image.orientation)
+    session.files.mpp = source.mpp
+    session.files.orientation = layer.metadata.get(ORIENTATION, source.orientation)
     try:
         yield Progress(1, 1)
     except GeneratorExit:
         session.close()
         raise
-    note = " ".join([*filter(None, [image.note]), *session.notes]) or None
-    return OpenedImage(session, note, layer_image.is_shown)
+    note = " ".join([*filter(None, [source.note]), *session.notes]) or None
+    return OpenedImage(session, note, source.is_shown)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What a session is opened for."""
+
+    pixels: UInt8Array | Slide
+    mpp: float | None
+    orientation: int = 1
+    note: str | None = None
+    is_shown: bool = True
+
+
+def _large_slide(layer: Image) -> _Source | None:
+    """Return the slide of a layer that is too large to be read into memory; None for other layers."""
+    slide = slide_of(layer)
+    if slide is None or slide.hw[0] * slide.hw[1] <= MAX_SLIDE_PX:
+        return None
+    return _Source(slide, slide.mpp)
+
+
+def _image_of(layer: Image, sessions_dir: Path) -> _Source:
+    """Read the image of a layer into memory."""
+    from ...images import read_layer
+
+    slide = slide_of(layer)
+    file = None if slide else _file_of(layer)
+    pixels = slide[:] if slide is not None else layer.data[0] if layer.multiscale else layer.data
+    read = read_layer(pixels, layer.name, file, bool(layer.rgb), mpp_of(layer))
+    if not read.is_shown:
+        read = _annotated_before(pixels, layer, read, sessions_dir)
+    image = read.image
+    return _Source(image.pixels, image.mpp, image.orientation, image.note, read.is_shown)
 
 
 def _annotated_before(data: Any, layer: Image, layer_image: LayerImage, sessions_dir: Path) -> LayerImage:
@@ -192,20 +222,6 @@ def _file_of(layer: Image) -> Path | None:
     """Return the file that a layer was opened from; None if it has another origin."""
     path = layer.source.path
     return Path(path) if isinstance(path, str | Path) and layer.source.parent is None else None
-
-
-def _pixels(layer: Image) -> Any:
-    """Return the pixels of a layer at full size; a slide is read into memory if it is small enough."""
-    slide = slide_of(layer)
-    if slide is None:
-        return layer.data[0] if layer.multiscale else layer.data
-    height, width = slide.hw
-    if height * width > MAX_SLIDE_PX:
-        raise ImageError(
-            f"'{layer.name}' is a slide of {width} x {height} px (width x height), and slides of more than "
-            f"{MAX_SLIDE_PX:,} px cannot be annotated yet; save a region of it as an image, for example with QuPath."
-        )
-    return slide[:]
 
 
 def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -> Job[Model]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ class LabelWindow:
 
         The result may reach beyond the window.
         """
-        step, own = self.step, _step_of(mask)
+        step, own = self.step, mask.step
         row, col = mask.row - self.row, mask.col - self.col
         bitmap = mask.bitmap
         if own > step:
@@ -108,15 +107,11 @@ class LabelWindow:
         return LocalMask(row // step, col // step, bitmap)
 
     def enlarge(self, bitmap: BoolArray, part: Box) -> LocalMask:
-        """Return the image pixels of the True pixels of a box in window pixels, as a mask with step 1."""
-        r0, c0, r1, c1 = self.covered(part)
-        pixels = bitmap.repeat(self.step, axis=0).repeat(self.step, axis=1)
-        return LocalMask(r0, c0, np.ascontiguousarray(pixels[: r1 - r0, : c1 - c0]))
-
-
-def _step_of(mask: LocalMask) -> int:
-    step: Any = getattr(mask, "step", 1)
-    return int(step)
+        """Return the True pixels of a box in window pixels as a mask in image pixels, with the step of the window."""
+        tight = LocalMask.from_dense(bitmap, part[0], part[1])
+        return LocalMask(
+            self.row + tight.row * self.step, self.col + tight.col * self.step, tight.bitmap, self.step
+        )
 
 
 def choose_window(
