@@ -13,7 +13,7 @@ from napari_sampath.cli import main
 from napari_sampath.config import load_config
 from napari_sampath.images.slides import open_slide
 from napari_sampath.session import Project, Session, journal_path
-from support.models.project_images import image_file
+from support.models.project_images import image_file, square
 from support.slide_files import write_large_tiff
 
 if TYPE_CHECKING:
@@ -129,3 +129,73 @@ def test_a_project_holds_a_slide_and_exports_its_annotations(
     assert sampath("export", project, "-o", tmp_path / "out", "--formats", "geojson")[0] == 0
     (geojson,) = (tmp_path / "out").rglob("*.geojson")
     assert len(json.loads(geojson.read_text())["features"]) == 1
+
+
+@pytest.fixture
+def annotated(sampath: Callable[..., Any], tmp_path: Path) -> Path:
+    """Return the folder of a project with three images of two slides, one square in each."""
+    from napari_sampath.config import sessions_folder
+    from napari_sampath.images import read
+    from napari_sampath.session import Session, journal_path
+
+    project = tmp_path / "glands"
+    sampath("create", project, "--preset", "glands")
+    for number in range(3):
+        path = image_file(tmp_path, f"image {number}.png", number)
+        sampath("add", project, path, "--slide", f"case {number // 2}")
+        pixels = read(path).pixels
+        session = Session(pixels, path.stem, journal=journal_path(pixels, sessions_folder()))
+        square(session, 10)
+        session.close()
+    return project
+
+
+def test_a_project_is_exported_as_a_dataset_and_updated(
+    annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(*args: object) -> tuple[int, Any, str]:
+        code = main(
+            ["--json", "--quiet", "export", str(annotated), "-o", str(tmp_path / "out"), *map(str, args)]
+        )
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if captured.out else None, captured.err
+
+    code, _, error = export()
+    assert code == 1
+    assert "add --layout" in error
+    code, result, _ = export("--layout", "coco", "--split", "new", "--val-share", "0.3", "--patch-px", "32")
+    assert code == 0
+    assert {name: result["splits"][name] for name in result["splits"]}.keys() == {"case 0", "case 1"}
+    assert "PROBLEM" not in result["check"]
+    code, _, error = export("--layout", "coco")
+    assert (code, "earlier export" in error) == (1, True)
+    code, result, _ = export("--update")
+    assert (code, result["layout"], result["changes"]["changed"]) == (0, "coco", 0)
+    code, result, _ = export("--update", "--layout", "yolo", "--patch-px", "0")
+    assert (code, result["layout"], sum(result["files"].values())) == (0, "yolo", 3)
+    assert not (tmp_path / "out" / "annotations").exists()
+
+
+def test_figure_and_report(annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(tmp_path / "image 0.png")
+    assert main(["figure", image, "-o", str(tmp_path / "a.svg"), "--region", "5", "5", "20", "20"]) == 0
+    assert "<path" in (tmp_path / "a.svg").read_text()
+    figure = ["figure", str(annotated), "--image", "image 1", "-o", str(tmp_path / "b.png"), "--mpp", "0.5"]
+    assert main(figure) == 0
+    assert (tmp_path / "b.png").is_file()
+    assert main(["project", "report", str(annotated), "-o", str(tmp_path / "report.html")]) == 0
+    assert "benign gland" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    for wrong, words in (
+        (["figure", str(annotated), "-o", "c.png"], "add --image"),
+        (["figure", image, "-o", "c.jpg"], "must end in .png or .svg"),
+        (
+            ["figure", image, "-o", str(tmp_path / "c.png"), "--hide", "nothing"],
+            "There is no class 'nothing'",
+        ),
+        (["figure", image, "-o", str(tmp_path / "c.png"), "--region", "900", "0", "5", "5"], "no pixels"),
+    ):
+        assert main(wrong) == 1
+        error = capsys.readouterr().err
+        assert words in error
+        assert len(error.strip().splitlines()) == 1

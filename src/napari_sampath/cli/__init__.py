@@ -58,6 +58,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "measure": measure.SUBCOMMAND,
     "export": export_import.EXPORT,
     "import": export_import.IMPORT,
+    "figure": project.FIGURE,
     "bench": bench.SUBCOMMAND,
     "doctor": doctor.SUBCOMMAND,
 }

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import load_config
-from ..errors import SampathError
+from ..errors import JournalError, SampathError
 from .output import Output
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..arrays import UInt8Array
     from ..files import Write
     from ..images import LoadedImage
     from ..predict import Model
@@ -115,6 +116,23 @@ def open_image_or_slide(path: Path, output: Output) -> Iterator[LoadedImage]:
     with open_image(path) as image:
         output.note(image.note)
         yield image
+
+
+def journal_of(image: Path, pixels: UInt8Array) -> Path:
+    """Return the path of an image's journal, which depends on the pixels of the image.
+
+    Raises:
+        JournalError: If the image has not been annotated on this machine.
+    """
+    from ..session import journal_path, sessions_folder
+
+    folder = sessions_folder()
+    path = journal_path(pixels, folder)
+    if not path.exists():
+        raise JournalError(
+            f"'{image}' has not been annotated on this machine (no journal in '{folder}'); annotate it first."
+        )
+    return path
 
 
 def check_suffix(path: Path, *allowed: str) -> str:

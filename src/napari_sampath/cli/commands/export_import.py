@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import JournalError, StorageError
+from ...errors import StorageError
 from ...jobs import run
 from ..output import Output, count
-from ..subcommand import Subcommand, add_output, open_image_or_slide
+from ..subcommand import Subcommand, add_output, journal_of, open_image_or_slide
 
 if TYPE_CHECKING:
     from ...annotations import Journal
-    from ...arrays import UInt8Array
     from ...images import LoadedImage
 
 JOURNAL_SUFFIX = ".jsonl"
@@ -224,27 +223,9 @@ def _with_name(journal: Journal, name: str | None) -> Journal:
         return open_journal(journal.path)
 
 
-def journal_of(image: Path, pixels: UInt8Array) -> Path:
-    """Return the path of an image's journal, which depends on the pixels of the image.
-
-    Raises:
-        JournalError: If the image has not been annotated on this machine.
-    """
-    from ...session import journal_path, sessions_folder
-
-    folder = sessions_folder()
-    path = journal_path(pixels, folder)
-    if not path.exists():
-        raise JournalError(
-            f"'{image}' has not been annotated on this machine (no journal in '{folder}'); annotate it first."
-        )
-    return path
-
-
 EXPORT = Subcommand(
     "write the annotations of an image as label files, or a project as a training dataset",
-    "sampath export tissue.png -o labels/ --formats png,geojson\n"
-    "  sampath export my-glands/ -o glands-coco/ --layout coco --patch-px 512 --mpp 0.5",
+    "sampath export tissue.png -o labels/ --formats png,geojson",
     export_arguments,
     run_export,
 )

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import DatasetError, JournalError
 from ...files import write_atomically
 from ..output import Output, count
-from ..subcommand import Subcommand, add_output, check_suffix, open_image_or_slide
-from .export_import import journal_of
+from ..subcommand import Subcommand, add_output, check_suffix, journal_of, open_image_or_slide
 
 if TYPE_CHECKING:
     from ...annotations.measuring.measure import Measurements

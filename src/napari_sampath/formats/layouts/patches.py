@@ -33,6 +33,10 @@ class AnnotatedImage(Protocol):
         """Size (H, W)."""
 
     @property
+    def is_slide(self) -> bool:
+        """Whether it may be too large for the memory."""
+
+    @property
     def mpp(self) -> float | None:
         """Micrometres per pixel, if known."""
 
@@ -55,14 +59,26 @@ class CutCounts:
     """Parts of objects that were cut by the border of a patch and are exported."""
     slivers: int = 0
     """Parts of objects below the required share, which are not exported as objects."""
-    too_small: set[tuple[str, int]] = field(default_factory=set)
-    """Image and number of objects that have no pixel at the exported scale."""
+    vanished: set[tuple[str, int]] = field(default_factory=set)
+    """Image and number of objects that have no pixel in a patch at the exported scale."""
     exported: set[tuple[str, int]] = field(default_factory=set)
     """Image and number of objects that are exported, as a whole or in parts."""
     empty: int = 0
     """Patches left out because they have neither objects nor verified pixels."""
     unverified: int = 0
     """Images or patches left out because they are not completely verified."""
+
+    def add(self, other: CutCounts) -> None:
+        """Add the counts of an exported patch."""
+        self.cut += other.cut
+        self.slivers += other.slivers
+        self.vanished |= other.vanished
+        self.exported |= other.exported
+
+    @property
+    def too_small(self) -> int:
+        """Number of objects that are in no exported image, because they are smaller than a pixel there."""
+        return len(self.vanished - self.exported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +107,24 @@ def samples_of(
     """
     grid = _grid(image, settings, template.source)
     side = settings.patch_px
+    if image.is_slide and not side:
+        raise ImageError(f"'{template.source}' is a slide; set patch_px to export it as patches.")
     if not side:
         check_pixels(*grid.hw, template.source)
     boxes = list(_boxes(grid.hw, side, settings.overlap_px)) if side else [(0, 0, *grid.hw)]
     for box in boxes:
-        sample = _sample(image, template, settings, grid, box, counts)
-        if settings.images == VERIFIED and not sample.verified.all():
+        seen = CutCounts()
+        labels = _labels(image, template, settings, grid, box, seen)
+        verified = labels.verified
+        if settings.images == VERIFIED and not verified.all():
             counts.unverified += 1
             yield None
-        elif side and not sample.class_map.any() and not sample.verified.any():
+        elif side and not labels.class_map.any() and not verified.any():
             counts.empty += 1
             yield None
         else:
-            yield sample
+            counts.add(seen)
+            yield _with_pixels(image, labels, settings, grid, box)
 
 
 def starts(length: int, side: int, overlap: int) -> list[int]:
@@ -140,7 +161,7 @@ def _boxes(hw: tuple[int, int], side: int, overlap: int) -> Iterator[Box]:
             yield row, col, min(row + side, hw[0]), min(col + side, hw[1])
 
 
-def _sample(
+def _labels(
     image: AnnotatedImage,
     template: Sample,
     settings: ExportSettings,
@@ -148,30 +169,47 @@ def _sample(
     box: Box,
     counts: CutCounts,
 ) -> Sample:
+    """Return the sample of an exported box without its pixels, because most patches of a slide are left out."""
     rows, cols = (_centres(box[axis], box[axis + 2], grid.scale, image.hw[axis]) for axis in (0, 1))
-    r0, r1 = _span(box[0], box[2], grid.scale, image.hw[0])
-    c0, c1 = _span(box[1], box[3], grid.scale, image.hw[1])
+    r0, c0, r1, c1 = _window(image, box, grid.scale)
     classes, instances, verified = image.maps((r0, c0, r1, c1))
     window = np.ix_(rows - r0, cols - c0)
     instance_map = instances[window]
     dropped = _count(image.areas, instances, instance_map, template.source, settings, counts)
     instance_map = np.where(np.isin(instance_map, dropped), 0, instance_map)
-    pixels = _pixels(image, (r0, c0, r1, c1), box, grid.scale)
-    height, width = pixels.shape[:2]
-    pad = (max(0, settings.patch_px - height), max(0, settings.patch_px - width))
-    margin = ((0, pad[0]), (0, pad[1]))
-    name = f"{template.name}_x{c0}_y{r0}" if settings.patch_px else template.name
     return replace(
         template,
-        name=name,
+        name=f"{template.name}_x{c0}_y{r0}" if settings.patch_px else template.name,
         origin_rc=(r0, c0),
-        image=np.pad(pixels, (*margin, (0, 0)), constant_values=WHITE),
-        class_map=np.pad(classes[window], margin),
-        instance_map=np.pad(instance_map, margin),
-        # There is nothing to label in the added pixels.
-        verified=np.pad(verified[window], margin, constant_values=True),
+        class_map=classes[window],
+        instance_map=instance_map,
+        verified=verified[window],
         mpp=settings.mpp or image.mpp or settings.assumed_mpp or None,
     )
+
+
+def _with_pixels(
+    image: AnnotatedImage, labels: Sample, settings: ExportSettings, grid: _Grid, box: Box
+) -> Sample:
+    """Add the pixels to a sample, and extend it to the size of a patch."""
+    pixels = _pixels(image, _window(image, box, grid.scale), box, grid.scale)
+    height, width = pixels.shape[:2]
+    margin = ((0, max(0, settings.patch_px - height)), (0, max(0, settings.patch_px - width)))
+    return replace(
+        labels,
+        image=np.pad(pixels, (*margin, (0, 0)), constant_values=WHITE),
+        class_map=np.pad(labels.class_map, margin),
+        instance_map=np.pad(labels.instance_map, margin),
+        # There is nothing to label in the added pixels.
+        verified=np.pad(labels.verified, margin, constant_values=True),
+    )
+
+
+def _window(image: AnnotatedImage, box: Box, scale: float) -> Box:
+    """Return the pixels of the image that an exported box touches."""
+    r0, r1 = _span(box[0], box[2], scale, image.hw[0])
+    c0, c1 = _span(box[1], box[3], scale, image.hw[1])
+    return r0, c0, r1, c1
 
 
 def _count(
@@ -188,7 +226,7 @@ def _count(
     dropped: list[int] = []
     for number, size in zip(inside.tolist(), sizes.tolist(), strict=True):
         if number not in present:
-            counts.too_small.add((name, number))
+            counts.vanished.add((name, number))
             continue
         share = size / max(areas.get(number, size), size)
         if share < settings.min_visible:

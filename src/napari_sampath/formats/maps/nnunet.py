@@ -30,6 +30,7 @@ _BACKGROUND = "background"
 _IGNORE = "ignore"
 """Name of the label that training ignores, for pixels without annotation ("documentation/ignore_label.md")."""
 _CHANNELS = {"0": "R", "1": "G", "2": "B"}
+_CHANNEL = "_0000"
 _READABLE = (".png", ".bmp", ".tif", ".tiff")
 
 
@@ -49,6 +50,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
     root = _root(source.path)
     if root is None:
         refuse(source.path, "is not in an nnU-Net dataset", "give its dataset.json")
+    image_name = None if options.image_name is None else _without_channel(options.image_name)
     labels, ending = _read_dataset(root / _DATASET)
     if ending not in _READABLE:
         refuse(
@@ -62,7 +64,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
         if not files:
             refuse(root / _LABELS, f"has no '{ending}' files", "check the dataset")
         names = [f.name.removesuffix(ending) for f in files]
-        file = files[choose_image(names, options.image_name, root)]
+        file = files[choose_image(names, image_name, root)]
     values = read_map(file, options).values
     listed = [
         FileClass(name, value)
@@ -84,7 +86,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
         lookup[value] = class_id
     class_map = lookup[values.astype(np.uint8)]  # Indexing with bool would select.
     notes = table.notes
-    if remark := other_name(file.name, options.image_name):
+    if remark := other_name(file.name, image_name):
         notes = (remark, *notes)
     if ignored is not None and ignored.any():
         notes = (*notes, f"Left out: {int(ignored.sum()):,} pixels labelled '{_IGNORE}'.")
@@ -128,6 +130,12 @@ def write(export: Export) -> list[Output]:
         ),
         Output(f"{_FOLDER}/{_DATASET}", lambda stream: stream.write(content), kind=""),
     ]
+
+
+def _without_channel(name: str) -> str:
+    """Remove the channel number of an image file, which the names of labels do not have."""
+    path = Path(name)
+    return f"{path.stem.removesuffix(_CHANNEL)}{path.suffix}"
 
 
 def _root(path: Path) -> Path | None:

@@ -24,6 +24,7 @@ class SessionImage:
     def __init__(self, session: Session, mpp: float | None, reviewed_only: bool = False) -> None:
         self._session = session
         self.hw = session.hw
+        self.is_slide = session.slide is not None
         self.mpp = mpp
         objects = session.document.objects.values()
         self.unsure = sum(obj.trust == UNSURE for obj in objects)
@@ -41,7 +42,9 @@ class SessionImage:
         self._is_trusted[[obj.id for obj in objects if obj.trust != TRUSTED]] = False
 
     def pixels(self, box: Box, step: float) -> UInt8Array:
-        """Read (h, w, 3) uint8 RGB at full resolution."""
+        """Read (h, w, 3) uint8 RGB: a slide at the step, an image at full resolution."""
+        if self._session.slide is not None:
+            return self._session.slide.read(box, step)
         r0, c0, r1, c1 = box
         return self._session.image[r0:r1, c0:c1]
 

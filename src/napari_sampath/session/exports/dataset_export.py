@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ...formats.layouts.patches import no_pixels, samples_of
 from ...formats.layouts.settings import IGNORE, ExportSettings
 from ...jobs import Job, Progress
 from ..project.content import ProjectImage
-from ..project.exporting import open_annotated
+from ..project.exporting import annotated, classes_in_use
 from ..project.project import Project
 from .annotated_image import SessionImage
 from .readme import CHECK, README, readme
@@ -82,8 +83,9 @@ def export_dataset_job(
     is_same_split = earlier.get("settings", {}).get("split") == settings.split
     kept = earlier.get("splits", {}) if is_same_split else {}
     result.splits = split_slides(project, project.images.values(), settings, kept)
+    result.classes = classes_in_use(project, sessions_dir)
     with open_folder(folder, update) as out:
-        writer = chosen.make(out, project.classes, project.name, settings.unverified == IGNORE)
+        writer = chosen.make(out, result.classes, project.name, settings.unverified == IGNORE)
         yield from _write_job(project, writer, out, sessions_dir, settings, result)
         if not result.files:
             raise DatasetError(_nothing(result, settings))
@@ -103,8 +105,6 @@ def _write_job(
     settings: ExportSettings,
     result: DatasetExport,
 ) -> Job[None]:
-    from ...images import read
-
     rows: list[dict[str, Any]] = []
     stems: set[str] = set()
     unknown = total = 0
@@ -115,34 +115,27 @@ def _write_job(
         if path is None:
             result.skipped[image.name] = "its file is missing; check the project to find it again"
             continue
-        try:
-            session = open_annotated(project, image, read(path).pixels, sessions_dir)
-        except SampathError as error:
-            result.skipped[image.name] = str(error)
-            continue
-        try:
-            source = SessionImage(session, image.mpp, settings.reviewed_only)
-            if not source.classes and not session.document.verified_map.any():
-                result.skipped[image.name] = "it has no annotations"
-                continue
-            samples = _samples(project, image, source, settings, result, stems)
-            for step, sample in enumerate(samples):
-                if step % 20 == 19:  # Each `yield` is a point at which the job can be cancelled.
-                    yield Progress(number, len(images), f"Exporting {image.name}", "images")
-                if sample is None:
+        with ExitStack() as opened:
+            try:
+                session = opened.enter_context(annotated(project, image, path, sessions_dir, result.classes))
+                source = SessionImage(session, image.mpp, settings.reviewed_only)
+                if not source.classes and not session.document.verified_map.any():
+                    result.skipped[image.name] = "it has no annotations"
                     continue
-                writer.add(sample)
-                rows.append(index_row(sample))
-                result.files[sample.split] = result.files.get(sample.split, 0) + 1
-                result.images[image.name] = sample.split
-                unknown, total = unknown + int(sample.unknown.sum()), total + sample.unknown.size
-            _count(project.classes, image.name, source, result)
-        except SampathError as error:
-            if image.name in result.images:  # Some of its files are written already.
-                raise
-            result.skipped[image.name] = str(error)
-        finally:
-            session.close()
+                for step, sample in enumerate(_samples(project, image, source, settings, result, stems)):
+                    if step % 20 == 19:  # Each `yield` is a point at which the job can be cancelled.
+                        yield Progress(number, len(images), f"Exporting {image.name}", "images")
+                    if sample is not None:
+                        writer.add(sample)
+                        rows.append(index_row(sample))
+                        result.files[sample.split] = result.files.get(sample.split, 0) + 1
+                        result.images[image.name] = sample.split
+                        unknown, total = unknown + int(sample.unknown.sum()), total + sample.unknown.size
+                _count(result.classes, image.name, source, result)
+            except SampathError as error:
+                if image.name in result.images:  # Some of its files are written already.
+                    raise
+                result.skipped[image.name] = str(error)
         if image.name not in result.images and image.name not in result.skipped:
             result.skipped[image.name] = "no image or patch of it is completely verified"
     result.unknown_share = unknown / total if total else 0.0
@@ -161,7 +154,7 @@ def _samples(
     slide = project.slide_of(image)
     stem = free_name(file_stem(image.name), stems)
     stems.add(stem)
-    template = no_pixels(stem, result.splits[slide], slide, image.name, project.classes)
+    template = no_pixels(stem, result.splits[slide], slide, image.name, result.classes)
     return samples_of(source, template, settings, result.cut)
 
 

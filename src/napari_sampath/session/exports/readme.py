@@ -18,7 +18,7 @@ def readme(project: Project, layout: Layout, settings: ExportSettings, result: D
         f"Export of the project '{project.name}' by napari-sampath",
         f"Layout: {layout.label}. {layout.summary}\n" + "\n".join(result.remarks),
         _section("Images, by split", _splits(settings, result)),
-        _section("Classes: number in the project, name, exported objects", _classes(project, result)),
+        _section("Classes: number in the project, name, exported objects", _classes(result)),
         _section("Review", review_lines(settings, result)),
         _section("Scale and patches", _scale(settings, result)),
         _section("Not exported", [f"{name}: {reason}" for name, reason in result.skipped.items()]),
@@ -38,11 +38,11 @@ def readme(project: Project, layout: Layout, settings: ExportSettings, result: D
 def review_lines(settings: ExportSettings, result: DatasetExport) -> list[str]:
     """Say what was never reviewed by a person."""
     total = sum(result.objects.values())
-    lines = [f"{result.unreviewed} of {total} objects were never reviewed by a person."]
+    lines = [f"Never reviewed by a person: {result.unreviewed} of {count(total, 'object')}."]
     if settings.reviewed_only:
         lines = ["Objects that no person made, changed or reviewed are left out."]
     if result.unsure:
-        lines.append(f"{result.unsure} objects that are marked as unsure are left out.")
+        lines.append(f"Left out because they are marked as unsure: {count(result.unsure, 'object')}.")
     if result.unknown_share:
         meaning = "ignored" if settings.unverified == IGNORE else "background"
         lines.append(
@@ -59,7 +59,7 @@ def review_lines(settings: ExportSettings, result: DatasetExport) -> list[str]:
 
 def _splits(settings: ExportSettings, result: DatasetExport) -> list[str]:
     kind = {NEW_SPLITS: "new splits", NO_SPLITS: "no splits"}.get(settings.split, "splits of the project")
-    what = "patches" if settings.patch_px else "images"
+    what = "patch" if settings.patch_px else "image"
     lines = [f"All images of a slide or case are in one split ({kind})."]
     for split in ("train", "val", "test"):
         if split in result.files:
@@ -67,20 +67,21 @@ def _splits(settings: ExportSettings, result: DatasetExport) -> list[str]:
             slides = sorted(slide for slide, other in result.splits.items() if other == split)
             names = f"{', '.join(slides[:10])}{' ...' if len(slides) > 10 else ''}"
             lines.append(
-                f"{split}: {result.files[split]} {what} of {len(sources)} images; slides or cases: {names}"
+                f"{split}: {count(result.files[split], what)} of {count(len(sources), 'image')}; "
+                f"slides or cases: {names}"
             )
     return lines
 
 
-def _classes(project: Project, result: DatasetExport) -> list[str]:
-    return [f"{info.id}  {info.name}  {result.objects.get(info.name, 0)}" for info in project.classes]
+def _classes(result: DatasetExport) -> list[str]:
+    return [f"{info.id}  {info.name}  {result.objects.get(info.name, 0)}" for info in result.classes]
 
 
 def _scale(settings: ExportSettings, result: DatasetExport) -> list[str]:
     lines = [f"{settings.mpp:g} um/px" if settings.mpp else "Each image at its own scale, see index.csv."]
     if result.cut.too_small:
         lines.append(
-            f"{len(result.cut.too_small)} objects are too small for a pixel at this scale and are missing."
+            f"Smaller than a pixel at this scale, and therefore missing: {count(result.cut.too_small, 'object')}."
         )
     if not settings.patch_px:
         return lines
@@ -94,6 +95,11 @@ def _scale(settings: ExportSettings, result: DatasetExport) -> list[str]:
         f"{result.cut.empty} patches without objects and verified pixels are left out.",
     ]
     return lines
+
+
+def count(number: int, noun: str) -> str:
+    """Format a number with its noun: "1 image", "2 images"."""
+    return f"{number:,} {noun if number == 1 else 'patches' if noun == 'patch' else f'{noun}s'}"
 
 
 def _section(title: str, lines: list[str]) -> str:

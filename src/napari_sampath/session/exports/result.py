@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...arrays import ClassInfo
 from ...formats.layouts.folder import FolderChanges
 from ...formats.layouts.patches import CutCounts
 
@@ -15,6 +16,8 @@ class DatasetExport:
 
     layout: str
     folder: Path
+    classes: tuple[ClassInfo, ...] = ()
+    """The exported classes: those of the project, and those that only images have."""
     images: dict[str, str] = field(default_factory=dict)
     """Name of each exported image of the project -> its split."""
     files: dict[str, int] = field(default_factory=dict)

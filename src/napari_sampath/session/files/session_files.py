@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy.typing as npt
+
 from ...annotations import AnnotatedObject, pixel_digest
-from ...arrays import UInt8Array
+from ...annotations.model.classes import next_color
+from ...arrays import ClassInfo, FloatArray, UInt8Array
 from ...errors import DatasetError
 from ...formats import ReadOptions
 from ...formats.dataset.manifest import DatasetImage
@@ -15,6 +18,7 @@ from ...images.slides import Slide
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
+from ..proposals.adopting import ValuesAre, from_label_map, from_outlines
 from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
 from .importing import notes_of, read_job
@@ -84,6 +88,67 @@ class SessionFiles:
             StorageError: If the change cannot be saved; nothing has changed.
         """
         new = run(self.read_job(path, options))
+        return self._add(new, notes)
+
+    def adopt_labels(
+        self,
+        labels: npt.ArrayLike,
+        class_name: str,
+        to_labels: FloatArray | None = None,
+        values: ValuesAre = "auto",
+        notes: list[str] | None = None,
+    ) -> list[AnnotatedObject]:
+        """Add the objects of a label map, such as that of a napari Labels layer, as one undo step.
+
+        They overwrite existing objects.
+
+        Args:
+            labels: (h, w) integers or bool, 0 for the background.
+            class_name: Class of the objects; added if it does not exist.
+            to_labels: (2, 3) matrix from (row, col, 1) of the image to (row, col) of the label map; None if both have
+                the same pixels.
+            values: "objects" if each value is an object, "class" if each connected component is one, "auto" to decide
+                by the number of values.
+            notes: Extended by sentences about what was resampled, left out and overwritten.
+
+        Raises:
+            ImageError: If the map does not have the size of the image, or has no objects.
+            StorageError: If the change cannot be saved; nothing has changed.
+        """
+        new = from_label_map(
+            labels, self._editor.document.hw, self.class_of(class_name), "The label map", to_labels, values
+        )
+        return self._add(new, notes)
+
+    def adopt_outlines(
+        self, outlines: Iterable[npt.ArrayLike], class_name: str, notes: list[str] | None = None
+    ) -> list[AnnotatedObject]:
+        """Add closed outlines, such as those of a napari Shapes layer, as one undo step.
+
+        Args:
+            outlines: Rings (N, 2) of (row, col) in image pixels, where whole numbers are centres of pixels.
+            class_name: Class of the objects; added if it does not exist.
+            notes: Extended by sentences about what was left out and overwritten.
+
+        Raises:
+            ImageError: If no outline covers a pixel of the image.
+            StorageError: If the change cannot be saved; nothing has changed.
+        """
+        new = from_outlines(outlines, self._editor.document.hw, self.class_of(class_name), "The list")
+        return self._add(new, notes)
+
+    def class_of(self, name: str) -> ClassInfo:
+        """Return the class with a name, or a new one that is not in the class list yet."""
+        classes = self._editor.classes
+        present = classes.find(name)
+        if present is not None:
+            return present
+        used = {info.id for info in classes}
+        return ClassInfo(
+            min(set(range(1, 256)) - used, default=255), name, next_color([info.color for info in classes])
+        )
+
+    def _add(self, new: NewObjects, notes: list[str] | None) -> list[AnnotatedObject]:
         said = self.import_notes(new)
         added = self.import_change(new).apply()
         if notes is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...arrays import ClassInfo, UInt8Array
 from ...errors import DatasetError, SampathError
 from ...files import write_atomically
 from ...jobs import Job, Progress
 from ..journals import journal_file
-from ..objects.class_adoption import plan_adoption
+from ..objects.class_adoption import plan_adoption, unknown_classes
 from ..session import Session
+from .class_list import extended
 from .content import ProjectImage
 from .membership import read_sample, restore_sample
 from .project import Project
@@ -57,8 +59,6 @@ def export_project_job(
         DatasetError: If the folder has files.
         StorageError: If a file cannot be written.
     """
-    from ...images import open_image
-
     folder = folder.expanduser()
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"'{folder}' is not empty; choose a new folder for the export.")
@@ -72,33 +72,81 @@ def export_project_job(
             continue
         with ExitStack() as opened:
             try:
-                pixels = opened.enter_context(open_image(path)).pixels
-                session = open_annotated(project, image, pixels, sessions_dir)
+                session = opened.enter_context(annotated(project, image, path, sessions_dir))
             except SampathError as error:
                 result.skipped[image.name] = str(error)
                 continue
-            opened.callback(session.close)
             yield from _export_job(project, image, path, session, folder, formats, reviewed_only, result)
     text = _readme(project, result, formats, reviewed_only).encode()
     write_atomically(folder / README, lambda stream: stream.write(text))
     return result
 
 
-def open_annotated(project: Project, image: ProjectImage, pixels: object, sessions_dir: Path) -> Session:
+def classes_in_use(project: Project, sessions_dir: Path) -> tuple[ClassInfo, ...]:
+    """Return the class list of a project and the classes that only its images have.
+
+    An image gets the class list of its project when it is opened in the window; one that was annotated elsewhere or in
+    a shell may have further classes. They get free numbers, the same ones in all images.
+    """
+    from .journals import read_document
+
+    classes: tuple[ClassInfo, ...] = project.classes
+    for image in project.images.values():
+        journal = journal_file(image.digest, sessions_dir)
+        if journal.is_file():
+            try:
+                unknown = unknown_classes(read_document(journal), classes, project.renamed)
+            except SampathError:  # Whoever opens the image says why.
+                continue
+            classes = extended(classes, unknown) if unknown else classes
+    return classes
+
+
+def open_annotated(
+    project: Project,
+    image: ProjectImage,
+    pixels: UInt8Array,
+    sessions_dir: Path,
+    classes: tuple[ClassInfo, ...] | None = None,
+) -> Session:
     """Open a session in memory with the annotations of an image, so that its journal is not changed."""
     from .journals import read_document
 
-    session = Session(pixels, image.name, classes=project.classes)  # type: ignore[arg-type]
+    classes = project.classes if classes is None else classes
+    session = Session(pixels, image.name, classes=classes)
     session.files.mpp = image.mpp
     journal = journal_file(image.digest, sessions_dir)
     if journal.is_file():
         session.document.become(read_document(journal))
     else:
         restore_sample(session, read_sample(project, image.digest))
-    operation = plan_adoption(session.document, project.classes, project.renamed)
+    operation = plan_adoption(session.document, classes, project.renamed)
     if operation is not None:
-        session.class_tools.adopt(project.classes, project.renamed)
+        session.class_tools.adopt(classes, project.renamed)
     return session
+
+
+@contextmanager
+def annotated(
+    project: Project,
+    image: ProjectImage,
+    path: Path,
+    sessions_dir: Path,
+    classes: tuple[ClassInfo, ...] | None = None,
+) -> Iterator[Session]:
+    """Open the file of an image with its annotations, as `open_annotated`, until the `with` block ends.
+
+    Raises:
+        SampathError: If the file or its annotations cannot be read.
+    """
+    from ...images import open_image
+
+    with open_image(path) as loaded:
+        session = open_annotated(project, image, loaded.pixels, sessions_dir, classes)
+        try:
+            yield session
+        finally:
+            session.close()
 
 
 def _export_job(

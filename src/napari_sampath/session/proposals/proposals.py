@@ -17,6 +17,7 @@ from ..prompts.tile_cache import TileFeatures
 from .classifying import Guess, apply_guesses, classify_job, everything
 from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
+from .refining import Refinement, RefineSettings, refine_change, refine_job
 from .similar import SimilarSearch
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
@@ -114,6 +115,22 @@ class Proposals:
             StorageError: If the change cannot be saved; nothing has changed.
         """
         self._editor.do(apply_guesses(self._editor.document, guesses, min_share))
+
+    def refine_job(self, ids: Iterable[int], settings: RefineSettings | None = None) -> Job[Refinement]:
+        """Make a job that uses each object as a mask prompt; see `refining.refine_job`.
+
+        Raises:
+            PromptError: If there is no model.
+        """
+        tiles = self._tiles()
+        if tiles is None:
+            raise PromptError("No model is loaded, so objects cannot be refined; choose a model.")
+        return refine_job(self._editor.document.fork(), tiles, list(ids), settings)
+
+    def refine_change(self, refinement: Refinement) -> Change:
+        """Return the change that replaces the masks of objects by those of `refine_job`, as one undo step."""
+        tiles = self._tiles()
+        return refine_change(self._editor, refinement, None if tiles is None else tiles.model.name)
 
     def uncertain_job(
         self, by: Reason, segmentations: Sequence[Segmentation] = (), count: int = REGION_COUNT

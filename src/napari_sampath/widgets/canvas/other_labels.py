@@ -31,7 +31,7 @@ def object_under(viewer: Viewer, image: Image, x: float, y: float, hw: tuple[int
     for layer in reversed(viewer.layers):
         if not isinstance(layer, Labels) or not layer.visible or MARK in layer.metadata or layer.ndim != 2:
             continue
-        to_layer = _transform(image, layer)
+        to_layer = transform_to(image, layer)
         row, col = (int(value) for value in np.round(to_layer @ (y, x, 1.0)))
         height, width = layer.data.shape
         if 0 <= row < height and 0 <= col < width and layer.data[row, col]:
@@ -64,7 +64,7 @@ def component_at(labels: IntArray, row: int, col: int) -> LocalMask:
         reach *= 4
 
 
-def _transform(image: Image, layer: Labels) -> FloatArray:
+def transform_to(image: Image, layer: Labels) -> FloatArray:
     """Return the (2, 3) matrix from (row, col, 1) of an image layer to (row, col) of a label layer."""
     origin, down, right = (
         np.asarray(layer.world_to_data(image.data_to_world(point)[-2:])[-2:], dtype=np.float64)

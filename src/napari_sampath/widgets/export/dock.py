@@ -10,9 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from ...annotations import AnnotatedObject
+from ...files import file_stem
 from ...session import NewObjects
+from ...session.figures import FigureSettings
 from ..background.workers import JobRunner
 from ..canvas.shown_image import source_file
+from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, row
@@ -26,6 +29,9 @@ from ..viewer.questions import Questions
 from ..viewer.viewer_state import ViewerState
 from .format_list import FormatList, file_filter
 from .import_options import ImportSettings, question
+from .jobs import figure_job
+from .layer_form import LayerForm
+from .project_export import ProjectExport
 from .script import export_script
 
 if TYPE_CHECKING:
@@ -55,9 +61,16 @@ class ExportDock(Dock):
         self.browse_button.setMaximumWidth(32)
         self.formats = FormatList()
         self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
+        self.figure_button = button(
+            "Figure…",
+            "Save the view with outlines, a legend and a scale bar as PNG or SVG",
+            self._choose_figure,
+        )
         self.import_file_button = button("Import a file…", IMPORT_FILE_HINT, self._import_file)
         self.import_folder_button = button("Import a folder…", IMPORT_FOLDER_HINT, self._import_folder)
         self.import_settings = SettingsForm(ImportSettings())
+        self.layers = LayerForm(self.state, self.apply_queue, self.runner.start)
+        self.project = ProjectExport(self.state, self.runner.start)
         self.questions = Questions(self)
         self.question_panel = QuestionPanel()
         self.questions.changed.connect(lambda: self.question_panel.show_question(self.questions))
@@ -66,11 +79,16 @@ class ExportDock(Dock):
         self.fill(
             form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
-            row(self.export_button, self.script_button),
+            row(self.export_button, self.figure_button, self.script_button),
+            group("Project", self.project),
             group("Import", self.import_settings, row(self.import_file_button, self.import_folder_button)),
+            group("Objects from a layer", self.layers),
             self.question_panel,
             self.status,
         )
+        for part in (self.layers, self.project):
+            part.message.connect(self.status.say)
+        self.state.training.project_changed.connect(self.project.refresh)
         self.state.changed.connect(self.refresh)
         self.apply_queue.message.connect(self.status.say)
         self.status.expire_on(self.state.image_chosen, self.state.training.edited)
@@ -83,8 +101,15 @@ class ExportDock(Dock):
         """Show the current state."""
         session = self.state.session
         self.image.setText("Open an image first" if session is None else session.name)
-        for widget in (self.export_button, self.import_file_button, self.import_folder_button):
+        for widget in (
+            self.export_button,
+            self.figure_button,
+            self.import_file_button,
+            self.import_folder_button,
+        ):
             widget.setEnabled(session is not None and not self.apply_queue.busy)
+        self.layers.refresh()
+        self.project.refresh()
 
     def import_from(self, path: str | Path, options: ReadOptions | None = None) -> None:
         """Add the objects of a file or folder to the session, as one undo step.
@@ -151,6 +176,33 @@ class ExportDock(Dock):
     def _on_exported(self, notes: list[str], paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)
         self.status.say(" ".join([f"Wrote {names} to {paths[-1].parent}.", *notes]))
+
+    def save_figure(self, path: Path, settings: FigureSettings | None = None) -> None:
+        """Save what is in view as a figure.
+
+        Args:
+            path: The file, `.png` or `.svg`.
+            settings: What is drawn.
+        """
+        session, image = self.state.session, self.state.image
+        if session is None or image is None:
+            return
+        box = box_in_view(self.state.viewer, image, session.hw)
+        job = figure_job(session, box, path, settings or FigureSettings())
+        self.runner.start(job, "drawing the figure", self._on_figure)
+
+    def _choose_figure(self) -> None:
+        session = self.state.session
+        if session is None:
+            return
+        start = str(Path(self.folder.text()).expanduser() / f"{file_stem(session.name)}.png")
+        path, _ = QFileDialog.getSaveFileName(self, "Figure", start, "Figures (*.png *.svg)")
+        if path:
+            self.save_figure(Path(path) if Path(path).suffix else Path(f"{path}.png"))
+
+    def _on_figure(self, result: tuple[Path, tuple[str, ...]]) -> None:
+        path, notes = result
+        self.status.say(" ".join([f"Wrote {path}.", *notes]))
 
     def _import_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), file_filter())

@@ -10,6 +10,8 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QPlainTextEdit, QWidge
 
 from ..common.controls import button, column, label, plain_tooltip, row
 from ..common.texts import plural
+from ..export.jobs import report_project_job
+from ..export.project_export import ProjectExportDialog
 from ..viewer.viewer_state import ViewerState
 from .class_menu import ClassMenu
 from .jobs import check_project_job, merge_project_job, pack_project_job
@@ -38,10 +40,12 @@ class ProjectForm(QWidget):
         self.text = label(wrap=True)
         self.classes_button = button("Classes", "Add, save or remove classes in all images of the project")
         self.class_menu = ClassMenu(state, self.classes_button)
-        self.share_button = button("Share", "Pack the project as one file, or merge one from a colleague")
+        self.share_button = button("Share", "Pack the project, merge one from a colleague, or export it")
         menu = QMenu(self.share_button)
         menu.addAction("Pack as a zip file…", self._choose_zip)
         menu.addAction("Merge another copy of the project…", self._choose_other)
+        menu.addAction("Export as a training dataset…", self.export)
+        menu.addAction("Write a report…", self._choose_report)
         self.share_button.setMenu(menu)
         self.check_button = button("Check", "Find duplicate images, and locate missing ones", self.check)
         self.notes_button = button(
@@ -92,6 +96,22 @@ class ProjectForm(QWidget):
                 lambda path: training.message.emit(f"Packed the project as {path}."),
             )
 
+    def export(self) -> None:
+        """Open the window that exports the project."""
+        dialog = ProjectExportDialog(self._state, self._state.training.membership.edit, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
+
+    def report(self, target: Path) -> None:
+        """Write the report of the project as an HTML file."""
+        training = self._state.training
+        if training.project is not None:
+            sessions_dir = self._state.sessions_dir
+            job = report_project_job(training.save_job(), training.project, target, sessions_dir)
+            training.membership.edit(
+                job, "writing the report", lambda path: training.message.emit(f"Wrote the report {path}.")
+            )
+
     def merge(self, source: Path) -> None:
         """Merge another copy of the project."""
         training = self._state.training
@@ -133,6 +153,15 @@ class ProjectForm(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Pack the project", start, "Zip files (*.zip)")
         if path:
             self.pack(Path(path))
+
+    def _choose_report(self) -> None:
+        project = self._state.training.project
+        if project is None:
+            return
+        start = str(project.path.parent / f"{project.path.name}.html")
+        path, _ = QFileDialog.getSaveFileName(self, "Report", start, "HTML files (*.html)")
+        if path:
+            self.report(Path(path) if Path(path).suffix else Path(f"{path}.html"))
 
     def _choose_other(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Project to merge", str(Path.home()), "Zip files (*.zip)")

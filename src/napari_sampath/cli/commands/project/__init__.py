@@ -8,6 +8,7 @@ from pathlib import Path
 from ...output import Output
 from ...subcommand import Subcommand
 from .actions import ACTIONS
+from .figure import FIGURE as FIGURE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ....errors import DuplicateNameError, SampathError
 from ...output import Output, count, table
 from ...subcommand import Subcommand
-from . import comparing, sharing
+from . import comparing, figure, sharing
 from .opening import open_project
 
 if TYPE_CHECKING:
@@ -307,6 +307,11 @@ ACTIONS: dict[str, Subcommand] = {
         "compare two readers: agreement for each class, and their consensus",
         comparing.compare_arguments,
         comparing.compare,
+    ),
+    "report": _action(
+        "write counts, areas, heads and learning curves as one HTML file",
+        figure.report_arguments,
+        figure.report,
     ),
     "merge": _action("merge another copy of the project", sharing.merge_arguments, sharing.merge),
 }

@@ -64,7 +64,7 @@ def _cut(result: DatasetExport) -> dict[str, int]:
     return {
         "cut_parts": cut.cut,
         "slivers": cut.slivers,
-        "too_small": len(cut.too_small),
+        "too_small": cut.too_small,
         "empty_patches": cut.empty,
         "unverified": cut.unverified,
     }

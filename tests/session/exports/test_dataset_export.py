@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 
@@ -156,7 +157,7 @@ def test_cellvit_reads_the_folds(study: Study, tmp_path: Path) -> None:
 def test_the_check_reads_every_layout(study: Study, tmp_path: Path, layout: str) -> None:
     result = study.export(tmp_path / "out", layout, check=check_folder_job)
     text = (tmp_path / "out" / "dataset-check.txt").read_text()
-    assert not any(word in text for word in ("PROBLEM", "LEAK")), text
+    assert not any(word in text for word in ("PROBLEM", "LEAK", "check that it belongs")), text
     assert "gland" in text
     root = tmp_path / "out" / ("Dataset001_Study" if layout == "nnunet" else "")
     dataset = open_dataset(root)
@@ -228,6 +229,25 @@ def test_scale_is_that_of_the_settings(tmp_path: Path, layout: str) -> None:
         assert np.asarray(Image.open(larger)).shape == (2 * class_map.shape[0], 2 * class_map.shape[1])
 
 
+def test_classes_that_only_images_have_get_one_number(study: Study, tmp_path: Path) -> None:
+    for name, number in (("a", 1), ("b", 2)):
+        study.edit(
+            name,
+            lambda session, number=number: session.objects.reclassify(
+                [number], session.classes.add("vessel").id
+            ),
+        )
+    study.edit("c", lambda session: session.objects.reclassify([1], session.classes.add("nerve").id))
+    result = study.export(tmp_path / "out", "masks", split="none")
+    assert result.objects == {"gland": 3, "tumour": 3, "vessel": 2, "nerve": 1}
+    numbers = {
+        entry["name"]: entry["id"] for entry in json.loads((tmp_path / "out/classes.json").read_text())
+    }
+    for name, number, label in (("a", 1, "vessel"), ("b", 2, "vessel"), ("c", 1, "nerve")):
+        values = np.asarray(Image.open(tmp_path / "out/train/labels" / f"{name}.png"))
+        assert set(np.unique(values[study.maps(name)[1] == number])) == {numbers[label]}
+
+
 def test_only_verified_images_and_patches(study: Study, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="Nothing can be exported"):
         study.export(tmp_path / "none", "masks", images="verified")
@@ -247,8 +267,8 @@ def test_what_was_never_reviewed_is_said(study: Study, tmp_path: Path) -> None:
     result = study.export(tmp_path / "out", "coco")
     assert (result.unreviewed, result.unsure, sum(result.objects.values())) == (1, 1, 9)
     readme = (tmp_path / "out" / "README.txt").read_text()
-    assert "1 of 9 objects were never reviewed by a person" in readme
-    assert "1 objects that are marked as unsure are left out" in readme
+    assert "Never reviewed by a person: 1 of 9 objects" in readme
+    assert "marked as unsure: 1 object." in readme
     assert result.unknown_share > 0.5
     reviewed = study.export(tmp_path / "reviewed", "coco", reviewed_only=True)
     assert (reviewed.unreviewed, sum(reviewed.objects.values())) == (0, 8)
@@ -323,6 +343,32 @@ def test_names_that_files_cannot_have(tmp_path: Path) -> None:
         content = json.loads((tmp_path / "out" / "annotations" / f"instances_{split}.json").read_text())
         for image in content["images"]:
             assert (tmp_path / "out" / split / image["file_name"]).is_file()
+
+
+def test_slides_are_read_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_sampath.images.slides import open_slide
+    from napari_sampath.session import Session, journal_path
+
+    path = tmp_path / "slide.ome.tif"
+    pixels = np.random.default_rng(3).integers(0, 255, (1024, 2048, 3), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb")
+    monkeypatch.setattr("napari_sampath.images.slides.opening.SLIDE_PIXELS", 1)
+    study = Study(tmp_path / "study")
+    with open_slide(path) as slide:
+        session = Session(slide, "slide", classes=CLASSES, journal=journal_path(slide, study.journals))
+        session.paint(*np.indices((40, 40)).reshape(2, -1) + 600, 1)
+        study.project.add(session.digest, session.hw, "slide", path, mpp=0.25)
+        session.close()
+    with pytest.raises(DatasetError, match="set patch_px"):
+        study.export(tmp_path / "whole", "masks")
+    result = study.export(tmp_path / "out", "masks", patch_px=128, mpp=0.5)
+    assert result.files == {"train": 1}
+    (labels,) = (tmp_path / "out").rglob("labels/*.png")
+    assert (np.asarray(Image.open(labels)) == 1).sum() == 400
+    (image,) = (tmp_path / "out").rglob("images/*.png")
+    left, top = (int(text[1:]) for text in image.stem.split("_")[-2:])
+    expected = pixels[top : top + 256, left : left + 256].reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
+    assert np.abs(np.asarray(Image.open(image)) - expected).max() <= 1
 
 
 def test_wrong_input_is_one_sentence(study: Study, tmp_path: Path) -> None:
