@@ -418,3 +418,22 @@ def test_deeply_nested_lines_are_skipped(path: Path, session: Session) -> None:
     body = b'{"seq":2,"op":' + b"[" * 100_000 + b"]" * 100_000
     path.write_bytes(path.read_bytes() + body + b',"sum":"' + _sum(body) + b'"}\n')
     assert reopened(path) == state
+
+
+def test_an_empty_or_cut_journal_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    session = open_session(path)
+    assert session.notes == ()
+    session.paint([1, 2], [3, 4], 1)
+    before = digest(session)
+    session.paint([5, 6], [3, 4], 1)
+    session.close()
+    path.write_bytes(path.read_bytes()[:-20])
+    session = open_session(path)
+    assert digest(session) == before
+    assert "is incomplete and was removed" in " ".join(session.notes)
+    session.close()
+    path.write_bytes(b"")
+    session = open_session(path)
+    assert "was empty" in " ".join(session.notes)
+    session.close()

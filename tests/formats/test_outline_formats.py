@@ -306,7 +306,7 @@ def coco(**changes: Any) -> str:
         (
             "a.geojson",
             json.dumps({**feature(), "geometry": {"type": "Point"}}),
-            "but none can be imported .1 points without an area",
+            "but none can be imported .1 points without an area.; .* or segment each point with 'sampath prompt",
         ),
         ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "the number NaN, which is not finite"),
         (

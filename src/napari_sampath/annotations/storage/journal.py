@@ -76,6 +76,10 @@ class Journal:
         self._end = 0
         try:
             if header is not None:
+                if path.exists() and path.stat().st_size == 0:
+                    self.notes.append(
+                        f"The journal '{path}' was empty, so it begins anew; look for a backup of it."
+                    )
                 create_if_missing(path, seal({"seq": 0, **header.to_json()}))
             self._file = OpenFile(path, read_only=header is None)
         except OSError as error:
@@ -191,6 +195,9 @@ class Journal:
                 "The journal %s ends with %d unreadable bytes of an incomplete step, which are removed.",
                 self.path,
                 len(content) - self._end,
+            )
+            self.notes.append(
+                f"The last step of the journal '{self.path}' is incomplete and was removed; check the last object."
             )
             self._truncate()
         elif not ends_with_line:

@@ -286,6 +286,8 @@ def _nothing_left(
         advice = f"give the offset of this image of {width} x {height} px, or choose the file of this image"
     elif shapes.malformed:
         advice = "correct it or export again"
+    elif any("point" in reason for reason in shapes.skipped):
+        advice = "export outlines or masks, or segment each point with 'sampath prompt IMAGE --point X,Y' or a click"
     else:
         advice = "export outlines or masks"
     return ImageError(
