@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 WINDOW_PX = (1280, 800)
-WALKS = ("project", "image")
+WALKS = ("project", "image", "slide")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="sampath-tiny", help="promptable model")
     parser.add_argument("--weights", type=Path, help="your own weights file for the model")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="theme of napari")
-    parser.add_argument("--only", choices=WALKS, help="one of the two walks")
+    parser.add_argument("--only", choices=WALKS, help="one of the walks")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _walk(sample: Sample, args: argparse.Namespace) -> int:
     from .project_steps import ProjectWorkflow
     from .report import write_report
+    from .slide_steps import SlideWorkflow, slide_path
     from .steps import MainWorkflow
 
     output: Path = args.output
@@ -71,6 +72,14 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
     if args.only in (None, "image"):
         with _window(args) as (viewer, state):
             follow(MainWorkflow(viewer, state, add_docks(viewer, state), sample, output))
+    slide = slide_path()
+    if slide is None:
+        sys.stderr.write(
+            "The slide of the test data is missing; set SAMPATH_DATA to show the walk on a slide.\n"
+        )
+    elif args.only in (None, "slide"):
+        with _window(args) as (viewer, state):
+            follow(SlideWorkflow(viewer, state, slide, output, "slide-"))
     files = write_report(output, sample, steps, facts)
     failed = [step.title for step in steps if step.error]
     sys.stdout.write(f"{len(steps) - len(failed)} of {len(steps)} steps done; see {files[0]}.\n")
