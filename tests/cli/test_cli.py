@@ -77,9 +77,10 @@ def test_help_shows_an_example_that_parses(subcommand: str, capsys: pytest.Captu
     text = capsys.readouterr().out
     example = SUBCOMMANDS[subcommand].example
     assert example in text
-    words = shlex.split(example)
-    assert words[:2] == ["sampath", subcommand]
-    assert build_parser(words).parse_args(words[1:]).subcommand == subcommand
+    for line in example.splitlines():
+        words = shlex.split(line)
+        assert words[:2] == ["sampath", subcommand]
+        assert build_parser(words).parse_args(words[1:]).subcommand == subcommand
 
 
 def test_version_and_no_subcommand(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,8 +65,7 @@ def slide_run_job(
         tissue: Where to segment; the rest is background.
         mpp: Micrometres per pixel at which the head runs; that of its training images by default, and that of level 0
             if this is unknown or the slide's scale is.
-        part: (number, count): compute every `count`-th block, from the `number`-th on (from 1), so that several
-            processes share the work.
+        part: (number, count): compute every `count`-th block, from the `number`-th on (from 1), to share the work.
 
     Raises:
         WeightsError: If the head was trained on another model.
