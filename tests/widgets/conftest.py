@@ -89,6 +89,14 @@ class ViewerPool:
         gc.collect()
 
 
+def _add_scene() -> None:
+    """Let tests use `viewer.scene`, to which napari 0.9 moved the camera and the overlays, with earlier versions."""
+    from napari.components import ViewerModel
+
+    if "scene" not in getattr(ViewerModel, "model_fields", {}) and not hasattr(ViewerModel, "scene"):
+        ViewerModel.scene = property(lambda viewer: viewer)
+
+
 def hooks_of(viewer: Any) -> dict[str, Any]:
     """Return the state of a viewer that docks change while they are open."""
     return {
@@ -100,7 +108,7 @@ def hooks_of(viewer: Any) -> dict[str, Any]:
         "cursor": viewer.cursor.style,
         "pan": viewer.scene.camera.mouse_pan,
         "zoom": viewer.scene.camera.mouse_zoom,
-        "overlays": set(viewer.scene.overlays),
+        "overlays": set(viewer.scene.overlays if hasattr(viewer.scene, "overlays") else viewer._overlays),
     }
 
 
@@ -111,6 +119,7 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
 
     from napari_sampath.widgets.canvas.napari_internals import cropped_visual
 
+    _add_scene()
     screen = ViewerPool()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
