@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import roifile
+import tifffile
 
 from napari_sampath.errors import SampathError
 from napari_sampath.formats import import_objects
+from napari_sampath.formats.format import ReadOptions
 from support.annotation_files import HW, TRIANGLE, labelme, write, write_zip
 
 PEOPLE = [  # centre, width and height of a box, then five points in it
@@ -115,3 +117,21 @@ def test_names_and_groups_of_rois(
 def test_nested_lists_of_classes_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SampathError, match="nested too deeply"):
         yolo(tmp_path, [OUTLINE], text)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_values_with_a_palette_are_classes_with_its_colours(tmp_path: Path, dtype: Any) -> None:
+    values = np.zeros(HW, dtype)
+    values[2:9, 3:20], values[20:30, 30:50] = 1, 2
+    colours = np.zeros((3, 2 ** (8 * values.itemsize)), np.uint16)
+    colours[:, 1], colours[:, 2] = (65535, 0, 0), (0, 65535, 0)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="palette", colormap=colours)
+    objects = import_objects(tmp_path / "a.tif", hw=HW)
+    assert [(info.id, info.color) for info in objects.classes] == [(1, (255, 0, 0)), (2, (0, 255, 0))]
+
+
+@pytest.mark.parametrize("offset", [(float("nan"), 0.0), (0.0, float("inf")), (1e300, 0.0)])
+def test_impossible_offsets_are_refused(tmp_path: Path, offset: tuple[float, float]) -> None:
+    path = write(tmp_path / "a.json", labelme([{"label": "a", "shape_type": "polygon", "points": TRIANGLE}]))
+    with pytest.raises(SampathError, match=r"The offset is .*; give two numbers of pixels"):
+        import_objects(path, hw=HW, options=ReadOptions(offset_xy=offset))

@@ -70,8 +70,8 @@ def has_alpha(page: Any) -> bool:
 
 
 def palette_of(page: Any) -> UInt8Array | None:
-    """Return the palette of 8-bit indices, (256, 3) uint8; None if there is none."""
-    if page.photometric != _PHOTOMETRIC.PALETTE or page.dtype != np.uint8 or page.colormap is None:
+    """Return the first 256 colours of a palette, (256, 3) uint8; None if there is none."""
+    if page.photometric != _PHOTOMETRIC.PALETTE or page.colormap is None:
         return None
     colours = np.zeros((256, 3), dtype=np.uint8)
     stored = _colours(page)[:256]

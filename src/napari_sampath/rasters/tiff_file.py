@@ -75,6 +75,8 @@ def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
             said += converted + dropped
         native = values.astype(values.dtype.newbyteorder("="), copy=False)
         palette = palette_of(page) if indexed else None
+        if palette is not None and int(native.max(initial=0)) >= len(palette):
+            palette = None  # Indices above 255 cannot be classes.
         return Raster(native, "TIFF", palette, mpp=scale.mpp, remarks=said, lossy=lossy, alpha=alpha)
 
     channels = max(1, page.samplesperpixel) * (series.size // max(1, page.size))

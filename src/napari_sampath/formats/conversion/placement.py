@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ...arrays import FloatArray, IntArray
 
+_MAX_OFFSET = 10_000_000
 EMPTY = LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
 
 
@@ -91,13 +92,17 @@ def place(file_hw: tuple[int, int] | None, options: ReadOptions, path: Path) -> 
 
     Raises:
         ImportChoiceError: If the sizes differ and the options do not specify what to do.
-        ImageError: If the scale is not possible.
+        ImageError: If the scale or the offset is not possible.
     """
     if file_hw is not None and 0 in file_hw:
         raise ImageError(
             f"'{path}' is {file_hw[1]} x {file_hw[0]} px (width x height); give a file with pixels."
         )
     offset = options.offset_xy or (0.0, 0.0)
+    if not all(abs(value) <= _MAX_OFFSET for value in offset):
+        raise ImageError(
+            f"The offset is {offset[0]:g} {offset[1]:g}; give two numbers of pixels up to {_MAX_OFFSET:,}."
+        )
     scale, hw = options.scale, options.hw
     if isinstance(scale, int | float):
         if not (math.isfinite(scale) and 1e-3 <= scale <= 1e3):
