@@ -86,10 +86,9 @@ def slide_run_job(
     )
     notes += (note,) if note else ()
     wanted = [block for block in result.blocks if tissue.touches(_level0(block.box, factor))]
-    if first == 1:
-        for block in result.blocks:
-            if block not in wanted:
-                result.mark(block)
+    for block in result.blocks if first == 1 else ():
+        if block not in wanted:
+            result.mark(block)
     own = wanted[first - 1 :: count]
     missing = [block for block in own if not result.is_done(block)]
 
