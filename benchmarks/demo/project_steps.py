@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
+from qtpy.QtWidgets import QFileDialog, QLineEdit
 from scipy import ndimage
 
 from napari_sampath.widgets.panel.panel import TABS, SamPathPanel
@@ -248,10 +248,10 @@ class ProjectWorkflow(Walk):
         wait_until(lambda: True, 1, "the events")
 
     def _type(self, dock: Any, name: str) -> None:
-        editor = QApplication.focusWidget()
-        self._check(isinstance(editor, QLineEdit), "the name of the class cannot be edited")
-        QTest.keyClicks(editor, name)
-        QTest.keyClick(editor, Qt.Key.Key_Return)
+        editors = [editor for editor in dock.classes.list.findChildren(QLineEdit) if editor.isVisible()]
+        self._check(bool(editors), "the name of the class cannot be edited")
+        QTest.keyClicks(editors[-1], name)
+        QTest.keyClick(editors[-1], Qt.Key.Key_Return)
         classes = self.annotator.session.classes
         wait_until(lambda: classes.find(name) is not None, 10, f"the class '{name}'")
 

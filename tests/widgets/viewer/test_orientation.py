@@ -9,6 +9,7 @@ import pytest
 from benchmarks.gui_driver import SHIFT, wait_until
 from qtpy.QtCore import Qt
 
+from napari_sampath.widgets.annotate.dock import AnnotateDock
 from napari_sampath.widgets.canvas.overlays.orientation import (
     describe,
     describe_length,
@@ -17,10 +18,12 @@ from napari_sampath.widgets.canvas.overlays.orientation import (
 )
 from napari_sampath.widgets.canvas.viewport import camera
 from napari_sampath.widgets.viewer.tools.object_tools import Tool
-from support.models.discs import DiscModel
+from napari_sampath.widgets.viewer.viewer_state import ViewerState
+from support.models.discs import DiscModel, loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.gui
 
@@ -66,6 +69,20 @@ def test_scale_bar_and_magnification_follow_image_and_zoom(
     wait_until(lambda: window.state.image is plain and window.state.ready, 60, "the second image")
     assert orientation.text == "pixel size unknown"
     assert not scale_bar(viewer).visible, "the user has hidden it"
+
+
+def test_an_image_gets_the_pixel_size_of_its_file(viewer: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    from PIL import Image
+
+    file = tmp_path / "scan.tif"
+    Image.fromarray(tissue).save(file, dpi=(50800, 50800))  # 0.5 um per pixel
+    dock = AnnotateDock(viewer, ViewerState(viewer, load_model=loader(DiscModel())))
+    viewer.window.add_dock_widget(dock, name="Annotate", area="right")
+    (image,) = viewer.open(str(file), plugin="napari")
+    wait_until(lambda: dock.state.ready, 60, "the image")
+    np.testing.assert_allclose(image.scale, 0.5)
+    assert dock.state.orientation.text.startswith("20x, view ")
+    assert len({tuple(map(str, layer.units)) for layer in viewer.layers}) == 1
 
 
 @pytest.mark.parametrize("how", ["drag", "clicks", "key"])

@@ -64,6 +64,7 @@ class StatusLine(QWidget):
         self.bar.setMaximumHeight(14)
         self.cancel_button = button("Cancel", on_click=self._cancel)
         self.doing = label(wrap=True)
+        self._aging, self._expiry = _soon(self, self._age), _soon(self, self._rest_unless_fresh)
         self.message = _Message(self._idle())
         self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setWordWrap(True)
@@ -77,13 +78,14 @@ class StatusLine(QWidget):
         runner.started.connect(self._on_started)
         runner.reported.connect(self._on_reported)
         runner.failed.connect(self.say)
-        runner.finished.connect(lambda: self._show_busy(False))
+        # A bound method, which Qt disconnects when the dock is closed before the runner ends.
+        runner.finished.connect(self._on_finished)
 
     def say(self, text: str) -> None:
         """Show a message until the next message, or until it is outdated; see `expire_on`."""
         self._resting, self._fresh = False, True
         self._show(text)
-        QTimer.singleShot(0, self._age)
+        self._aging.start()
 
     def hear(self, text: str) -> None:
         """Show a message of another dock, if this one is visible."""
@@ -107,7 +109,7 @@ class StatusLine(QWidget):
 
     def _expire(self, *_: object) -> None:
         if not self._fresh and not self._resting:
-            QTimer.singleShot(0, self._rest_unless_fresh)
+            self._expiry.start()
 
     def _rest_unless_fresh(self) -> None:
         if not self._fresh:
@@ -127,6 +129,9 @@ class StatusLine(QWidget):
         self.bar.reset()
         self._show_busy(True)
 
+    def _on_finished(self) -> None:
+        self._show_busy(False)
+
     def _on_reported(self, progress: Progress) -> None:
         if progress.total > 0:
             self.bar.setRange(0, 1000)
@@ -144,6 +149,15 @@ class StatusLine(QWidget):
     def _cancel(self) -> None:
         self._runner.cancel()
         self.say("Cancelled.")
+
+
+def _soon(parent: QWidget, call: Callable[[], object]) -> QTimer:
+    """Return a timer that calls a function in the next turn of the event loop, unless its parent is gone."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(0)
+    timer.timeout.connect(call)
+    return timer
 
 
 def describe(progress: Progress, elapsed_s: float) -> str:

@@ -71,6 +71,8 @@ class PanelHeader(QWidget):
         ):
             signal.connect(self.refresh)
         state.activity.changed.connect(self._show_work)
+        # A Qt signal, which ends with the panel; the session lives longer.
+        state.training.edited.connect(self._on_saved)
         state.orientation.changed.connect(self._show_magnification)
         self.refresh()
         self._show_work()
@@ -136,12 +138,9 @@ class PanelHeader(QWidget):
     def _follow(self, session: Session | None) -> None:
         if session is self._session:
             return
-        if self._session is not None:
-            self._session.saved.disconnect(self._on_saved)
         self._session = session
         self._saved = ""
         if session is not None:
-            session.saved.connect(self._on_saved)
             self._saved = "nothing to save yet" if session.untouched else "saved"
 
     def _on_saved(self) -> None:

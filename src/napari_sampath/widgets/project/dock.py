@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from qtpy.QtWidgets import QLayout, QWidget
@@ -74,8 +73,8 @@ class ProjectDock(FolderDock):
         runners = training.membership.runner, self.readers.runner
         for signal in (signal for runner in runners for signal in (runner.started, runner.finished)):
             signal.connect(self.refresh)
-        training.runner.started.connect(partial(self._say_doing, "the project"))
+        training.runner.started.connect(self._say_doing)
 
-    def _say_doing(self, what: str, doing: str) -> None:
-        if what in doing:
+    def _say_doing(self, doing: str) -> None:
+        if "the project" in doing:
             self.status.say(f"{doing[:1].upper()}{doing[1:]} …")

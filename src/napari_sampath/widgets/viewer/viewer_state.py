@@ -281,13 +281,13 @@ class ViewerState(QObject):
             return
         session.model = self.model
         self.commits.ask(session)
+        self.orientation.follow(self.image, session.files.mpp)
         self.annotator = Annotator(self.viewer, self.image, session, self.prompts, self)
         self.annotator.mouse.accepts = self.follower.accepts
         self.annotator.message.connect(self.message)
         self.annotator.changed.connect(self.changed)
         self.ready = False
         self.training.follow(session, source_file(self.image))
-        self.orientation.follow(self.image)
         self.image_chosen.emit()
 
     def _detach(self, hide: bool = False) -> None:

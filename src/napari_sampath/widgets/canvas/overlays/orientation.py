@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal
@@ -39,9 +40,16 @@ class Orientation(QObject):
         """Whether the scale bar was visible before; None until it is shown."""
         camera(viewer).events.zoom.connect(self._on_zoom)
 
-    def follow(self, image: Image | None) -> None:
-        """Describe another image; the first one shows the scale bar, which the user can hide in the View menu."""
+    def follow(self, image: Image | None, mpp: float | None = None) -> None:
+        """Describe another image; the first one shows the scale bar, which the user can hide in the View menu.
+
+        Args:
+            image: The image; None for none.
+            mpp: Micrometres per pixel that its file states; the layer gets them if it has no pixel size yet.
+        """
         self._image = image
+        if image is not None and mpp is not None:
+            _set_pixel_size(self._viewer, image, mpp)
         if image is not None and self._was_visible is None:
             self._was_visible = bool(scale_bar(self._viewer).visible)
             scale_bar(self._viewer).visible = True
@@ -74,6 +82,18 @@ class Orientation(QObject):
 
     def _on_zoom(self, _event: Any = None) -> None:
         self.changed.emit()
+
+
+def _set_pixel_size(viewer: Viewer, image: Image, mpp: float) -> None:
+    """Give a layer without a pixel size that of its file, and keep the view; do nothing if layers would differ."""
+    others = [layer for layer in viewer.layers if isinstance(layer, Image) and layer is not image]
+    plain = image.ndim == 2 and np.allclose(image.scale, 1) and np.allclose(image.translate, 0)
+    if mpp_of(image) is not None or not plain or any(mpp_of(layer) is None for layer in others):
+        return
+    view = camera(viewer)
+    zoom, centre = view.zoom, view.center
+    image.scale, image.units = (mpp, mpp), ("um", "um")
+    view.zoom, view.center = zoom / mpp, tuple(mpp * np.asarray(centre))
 
 
 def scale_bar(viewer: Viewer) -> Any:
