@@ -44,8 +44,9 @@ def record_error(doing: str, error: BaseException, file: Path) -> str:
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             handler.emit(record)
     except OSError as refused:
-        return f"Please {DOCTOR} and report its output; no log was written ('{file}': {refused.strerror or refused})."
-    return f"Please {DOCTOR} and report its output together with the log file '{file}'."
+        reason = f"no log was written, '{file}': {refused.strerror or refused}"
+        return f"If it happens again, please report this bug: {DOCTOR} and attach its output ({reason})."
+    return f"If it happens again, please report this bug: {DOCTOR}, and attach its output and the log file '{file}'."
 
 
 class _Handler(RotatingFileHandler):
