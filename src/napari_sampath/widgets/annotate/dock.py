@@ -155,7 +155,7 @@ class AnnotateDock(Dock):
             actions,
             self.question,
             self.status,
-            group("Find similar objects", self.similar),
+            self.similar,
             group("Edit an object: select a tool, then click the object", self.tools),
         )
 

@@ -13,7 +13,7 @@ from ..background.native_libraries import import_triton_isolated
 from ..background.workers import JobRunner
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
-from ..common.controls import button, column, combo_box, label, row, set_items
+from ..common.controls import button, combo_box, label, row, set_items
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 
@@ -60,11 +60,7 @@ class SimilarForm(QWidget):
         self.slider.valueChanged.connect(self._on_slider)
         self.slider.sliderReleased.connect(self._propose)
         self.percent = label(f"{PERCENT} %")
-        column(
-            row(self.find_button, self.region, stretch=1),
-            row(label("Min. similarity"), self.slider, self.percent, stretch=1),
-            parent=self,
-        )
+        self.setLayout(row(self.find_button, self.region, self.slider, self.percent, stretch=2))
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
         self.runner.failed.connect(say)
