@@ -83,7 +83,8 @@ class ProjectWorkflow(Walk):
         return str(dock.status.message.text())
 
     def _start(self) -> str:
-        self._check(self.panel.docks["Project"].start.isVisible(), "the start page is hidden")  # type: ignore[attr-defined]
+        start: Any = self.panel.docks["Project"].start  # type: ignore[attr-defined]
+        wait_until(start.isVisible, TIMEOUT_S, "the start page")
         return "Without an image and a project, the panel offers to open, to try, and to continue."
 
     def _create(self) -> str:

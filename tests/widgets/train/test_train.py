@@ -95,6 +95,21 @@ def test_annotations_are_saved_as_samples_automatically(
     )
 
 
+def test_a_sample_saved_while_the_kinds_are_listed_does_not_disable_training(
+    open_window: Callable[..., Any], dataset: Path
+) -> None:
+    from napari_sampath.widgets.train.dock import TrainDock
+
+    window = open_window(disc_image(9)[0], patch_model(), name="new")
+    training = window.state.training
+    training.choose(dataset)
+    wait_until(lambda: training.heads is not None, 60, "the project")
+    dock = TrainDock(window.viewer, window.state)
+    window.viewer.window.add_dock_widget(dock, name="Train", area="right", tabify=True)
+    training.saved.emit()
+    wait_until(dock.train_button.isEnabled, 60, "the checklist")
+
+
 def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
     assert "training" in dock.dataset.table.text()

@@ -122,7 +122,8 @@ class TrainDock(Dock):
     def update_summary(self) -> None:
         """Read the dataset again."""
         folder = self.training.folder
-        if folder is not None:
+        # The runner would give up listing the kinds of heads, without which nothing can be trained.
+        if folder is not None and self._kinds_known:
             self.dataset_runner.start(
                 summary_job(folder, self.summary), "reading the dataset", self._on_summary
             )
@@ -177,8 +178,7 @@ class TrainDock(Dock):
             box.native.setItemData(index, summary, Qt.ItemDataRole.ToolTipRole)
         self._kinds_known = True
         self.refresh()
-        if self.summary is None:
-            self.update_summary()
+        self.update_summary()
 
     def _on_training(self) -> None:
         if self.training.project is None:

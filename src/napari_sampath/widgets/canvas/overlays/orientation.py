@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal
@@ -36,6 +35,7 @@ class Orientation(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._image: Image | None = None
+        self._file_mpp: float | None = None
         self._was_visible: bool | None = None
         """Whether the scale bar was visible before; None until it is shown."""
         camera(viewer).events.zoom.connect(self._on_zoom)
@@ -45,11 +45,9 @@ class Orientation(QObject):
 
         Args:
             image: The image; None for none.
-            mpp: Micrometres per pixel that its file states; the layer gets them if it has no pixel size yet.
+            mpp: Micrometres per pixel that its file states, for a layer without a pixel size.
         """
-        self._image = image
-        if image is not None and mpp is not None:
-            _set_pixel_size(self._viewer, image, mpp)
+        self._image, self._file_mpp = image, mpp
         if image is not None and self._was_visible is None:
             self._was_visible = bool(scale_bar(self._viewer).visible)
             scale_bar(self._viewer).visible = True
@@ -64,7 +62,7 @@ class Orientation(QObject):
     @property
     def text(self) -> str:
         """The magnification of the scan and of the view, such as "20x, view 8.1x"; "" without an image."""
-        mpp = None if self._image is None else mpp_of(self._image)
+        mpp = None if self._image is None else mpp_of(self._image) or self._file_mpp
         if self._image is None or mpp is None:
             return "" if self._image is None else "pixel size unknown"
         canvas_px = float(camera(self._viewer).zoom) * float(self._image.scale[-1])
@@ -73,7 +71,7 @@ class Orientation(QObject):
     @property
     def hint(self) -> str:
         """Explanation of `text`."""
-        mpp = None if self._image is None else mpp_of(self._image)
+        mpp = None if self._image is None else mpp_of(self._image) or self._file_mpp
         if mpp is None:
             return NO_MPP
         return (
@@ -82,18 +80,6 @@ class Orientation(QObject):
 
     def _on_zoom(self, _event: Any = None) -> None:
         self.changed.emit()
-
-
-def _set_pixel_size(viewer: Viewer, image: Image, mpp: float) -> None:
-    """Give a layer without a pixel size that of its file, and keep the view; do nothing if layers would differ."""
-    others = [layer for layer in viewer.layers if isinstance(layer, Image) and layer is not image]
-    plain = image.ndim == 2 and np.allclose(image.scale, 1) and np.allclose(image.translate, 0)
-    if mpp_of(image) is not None or not plain or any(mpp_of(layer) is None for layer in others):
-        return
-    view = camera(viewer)
-    zoom, centre = view.zoom, view.center
-    image.scale, image.units = (mpp, mpp), ("um", "um")
-    view.zoom, view.center = zoom / mpp, tuple(mpp * np.asarray(centre))
 
 
 def scale_bar(viewer: Viewer) -> Any:

@@ -119,4 +119,5 @@ class TwoPointTools:
             self._host.message.emit(f"Distance: {self._length(self._first.xy, xy)}.")
 
     def _length(self, first_xy: tuple[float, float], second_xy: tuple[float, float]) -> str:
-        return describe_length(first_xy, second_xy, mpp_of(self._host.image))
+        mpp = mpp_of(self._host.image) or self._host.session.files.mpp
+        return describe_length(first_xy, second_xy, mpp)
