@@ -36,7 +36,8 @@ def mutate(rng: Random, path: Path, others: list[bytes]) -> None:
         zlib.error,
         OverflowError,
         SyntaxError,
-        RecursionError,
+        RuntimeError,  # also NotImplementedError and RecursionError
+        EOFError,
         AttributeError,
         TypeError,
     ):
