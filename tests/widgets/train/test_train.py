@@ -67,7 +67,7 @@ def test_annotations_are_saved_as_samples_automatically(
     dock.choose_folder(tmp_path / "fresh")
     wait_until(lambda: dock.training.folder is not None, 60, "the project")
     assert "no image in the training set" in dock.dataset.text.text().lower()
-    assert "automatically" in dock.status.message.text()
+    assert dock.status.message.text() == "Opened the project 'fresh'."
     dock.training.membership.put_in()
     wait_until(lambda: dock.training.membership.image is not None, 60, "the image")
     window.session.paint([10, 10, 11], [10, 11, 10], 1)
