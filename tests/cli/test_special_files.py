@@ -39,6 +39,10 @@ READ = {
     "segment image": "segment {bad} --head gland-cnn -o {out}.png",
     "segment head": "segment {image} --head {bad} -o {out}.png",
     "everything image": "everything {bad} -o {out}.json {model}",
+    "similar image": "similar {bad} --object 9,9 -o {out}.png {model}",
+    "measure source": "measure {bad} -o {out}.csv",
+    "measure labels": "measure {image} --labels {bad} -o {out}.csv",
+    "figure source": "figure {bad} -o {out}.png",
     "dataset folder": "dataset check {bad}",
     "slide slide": "slide info {bad}",
     "train data": "train --data {bad} -o {out}.safetensors",
@@ -138,10 +142,16 @@ def test_every_path_is_covered() -> None:
     """A new path argument needs a line in the table above."""
     covered = {*READ, *WRITTEN}
     # Of these, the same code reads the file as in a command that is covered.
-    covered |= {"demo weights", "everything weights", "segment weights", "evaluate weights", "bench weights"}
+    covered |= {
+        f"{name} weights" for name in ("demo", "everything", "segment", "similar", "evaluate", "bench")
+    }
     covered |= {
         "segment output",
         "everything output",
+        "similar output",
+        "measure output",
+        "measure classes",
+        "figure output",
         "segment confidence",
         "evaluate html",
         "train output",

@@ -117,4 +117,4 @@ def test_quick_benchmark_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys, "argv", ["benchmarks", "everythin"])
     with pytest.raises(SystemExit, match="2"):
         command.main()
-    assert "there is no benchmark 'everythin'; choose from: boxes, click," in capsys.readouterr().err
+    assert "there is no benchmark 'everythin'; choose from: boxes, busy, click," in capsys.readouterr().err

@@ -341,7 +341,9 @@ class TestCoco:
             open_dataset(path)
         content["annotations"][0]["segmentation"] = {"size": [9, 9], "counts": [81]}
         path.write_text(json.dumps(content))
-        with pytest.raises(DatasetError, match="has an annotation 0 that cannot be read: its size"):
+        with pytest.raises(
+            DatasetError, match="has an annotation 0 of 9 x 9 px, but its image is 80 x 60 px"
+        ):
             read(open_dataset(path), "p0")
 
 

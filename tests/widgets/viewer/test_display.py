@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -160,9 +161,8 @@ def test_the_class_list_counts_objects_and_gives_the_focus_back(two_classes: Any
     from qtpy.QtTest import QTest
 
     QTest.keyClick(editor, Qt.Key.Key_Return)
-    QApplication.processEvents()
-    assert window.session.classes.by_id(2).name == "muscle"
-    assert QApplication.focusWidget() is window.driver.native
+    wait_until(lambda: window.session.classes.by_id(2).name == "muscle", 60, "the new name")
+    wait_until(lambda: QApplication.focusWidget() is window.driver.native, 60, "the focus on the canvas")
 
 
 def controls(dock: Dock) -> list[QWidget]:

@@ -122,7 +122,7 @@ def test_every_key_of_an_object_tool_acts_on_the_object_under_the_mouse(drawn: A
     for name in sorted({*expected, *two_presses}):
         hover(window, 5, 5)
         press(window, name)
-        if name != "split":
+        if name not in ("split", "measure"):  # These need no object.
             assert "no object here" in window.text, name
         press(window, "clear")
     assert np.array_equal(window.layers.objects.data, original)

@@ -167,7 +167,7 @@ def button_grid(widgets: Iterable[QWidget], columns: int) -> QGridLayout:
 def group(title: str, *widgets: QWidget) -> QGroupBox:
     """Stack controls vertically in a box with a title."""
     box = QGroupBox(title)
-    column(*widgets, parent=box).setContentsMargins(6, 4, 6, 4)
+    column(*widgets, parent=box).setContentsMargins(6, 2, 6, 2)
     box.setAlignment(Qt.AlignmentFlag.AlignLeft)
     return box
 

@@ -74,6 +74,8 @@ class Highlight:
 
     def clear(self) -> None:
         """Remove all frames and the line."""
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self._layer = None  # Removed with the image; showing nothing would add it again.
         if self.frames:
             self.show(())
 
