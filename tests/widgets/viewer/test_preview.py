@@ -267,7 +267,8 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     expected = np.zeros((120, 160), bool)
     expected[40:81, 30:71] = True
     painted = mask.to_dense((120, 160))
-    assert (painted & expected).sum() / (painted | expected).sum() > 0.93
+    # The mouse moves by whole canvas pixels, so each side may be one pixel off: (39 / 41) ** 2 = 0.905.
+    assert (painted & expected).sum() / (painted | expected).sum() > 0.9
     assert window.model.asked[-1].mask_logits is not None
     assert (window.layers.candidate.data == 1)[60, 50]
     window.driver.key(Qt.Key.Key_Return)

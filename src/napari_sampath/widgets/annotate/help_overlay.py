@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHeaderView,
     QKeySequenceEdit,
+    QLayout,
     QLineEdit,
     QTableWidget,
     QTableWidgetItem,
@@ -84,6 +85,8 @@ class HelpOverlay(QFrame):
         layout = column(self.search, self.table, self.note, buttons, parent=self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)
+        # On a narrow canvas, the list is narrower than its buttons ask for instead of covering the docks.
+        layout.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
         covered.installEventFilter(self)
         self.hide()
 
