@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from .masks import Box
 from .tiles import TILE_PX
 
 
-class MapView(np.lib.mixins.NDArrayOperatorsMixin):
+class MapView(np.lib.mixins.NDArrayOperatorsMixin, ABC):
     """Array interface of a label map for numpy and napari.
 
     Indexing reads only the requested part. Other operations convert the whole map to an array, which raises
@@ -30,17 +31,17 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         """Number of pixels."""
         return self.shape[0] * self.shape[1]
 
+    @abstractmethod
     def window(self, box: Box) -> npt.NDArray[Any]:
         """Return a copy of the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, box: Box, step: int = 1) -> npt.NDArray[Any]:
         """Return the pixels of a box at a step of 1, 2, 4 ... pixels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def filled_boxes(self) -> Iterator[Box]:
         """Yield boxes that together contain all non-zero pixels."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.shape[0]
