@@ -18,24 +18,22 @@ import numpy as np
 
 from ...arrays import ClassInfo
 from .folder import ExportFolder
+from .numbered import NumberedWriter
 from .pixels import json_bytes, npy, png
-from .sample import Sample, consecutive
+from .sample import Sample
 
 _FOLDS = {"train": "fold0", "val": "fold1", "test": "fold2"}
 _TISSUE = "unknown"
 """Tissue type of all images, because projects have none."""
 
 
-class HovernetWriter:
+class HovernetWriter(NumberedWriter):
     """Writes `train/NAME.npy`, `valid/NAME.npy` and `test/NAME.npy`, int32 (H, W, 5), and `type_info.json`."""
-
-    root = ""
 
     def __init__(
         self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
     ) -> None:
-        self._folder, self._numbers = folder, consecutive(classes)
-        self._classes = sorted(classes, key=lambda info: info.id)
+        super().__init__(folder, classes, name, ignores)
         self._sizes: set[tuple[int, ...]] = set()
 
     def add(self, sample: Sample) -> None:
@@ -65,16 +63,13 @@ class HovernetWriter:
         return remarks
 
 
-class CellvitWriter:
+class CellvitWriter(NumberedWriter):
     """Writes `fold0` (train), `fold1` (val) and `fold2` (test), and the two configuration files."""
-
-    root = ""
 
     def __init__(
         self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
     ) -> None:
-        self._folder, self._numbers = folder, consecutive(classes)
-        self._classes = sorted(classes, key=lambda info: info.id)
+        super().__init__(folder, classes, name, ignores)
         self._counts: dict[str, dict[str, Counter[int]]] = defaultdict(dict)
         self._sizes: set[tuple[int, ...]] = set()
 

@@ -10,20 +10,18 @@ import json
 from ...arrays import ClassInfo
 from ..outlines.yolo import label_text
 from .folder import ExportFolder
+from .numbered import NumberedWriter
 from .pixels import png
-from .sample import Sample, consecutive
+from .sample import Sample
 
 
-class YoloWriter:
+class YoloWriter(NumberedWriter):
     """Writes images, text files and `data.yaml`; classes are numbered from 0 without gaps."""
-
-    root = ""
 
     def __init__(
         self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
     ) -> None:
-        self._folder, self._numbers = folder, consecutive(classes)
-        self._classes = sorted(classes, key=lambda info: info.id)
+        super().__init__(folder, classes, name, ignores)
         self._splits: set[str] = set()
 
     def add(self, sample: Sample) -> None:
