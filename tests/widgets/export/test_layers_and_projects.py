@@ -10,27 +10,11 @@ from benchmarks.gui_driver import wait_until
 from PIL import Image
 
 from napari_sampath.session import Project
-from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.gui
-
-
-@pytest.fixture
-def window(open_window: Callable[..., Any], tissue: np.ndarray) -> Any:
-    return open_window(tissue, DiscModel())
-
-
-@pytest.fixture
-def dock(window: Any) -> Any:
-    from napari_sampath.widgets.export.dock import ExportDock
-
-    dock = ExportDock(window.viewer, window.state)
-    window.viewer.window.add_dock_widget(dock, name="export", area="right", tabify=True)
-    return dock
 
 
 def settle(dock: Any) -> None:
