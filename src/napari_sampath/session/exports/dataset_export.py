@@ -17,7 +17,7 @@ from ...formats.layouts.patches import no_pixels, samples_of
 from ...formats.layouts.settings import IGNORE, ExportSettings
 from ...jobs import Job, Progress
 from ..project.content import ProjectImage
-from ..project.exporting import annotated, classes_in_use
+from ..project.exporting import annotated, classes_in_use, images_with_files
 from ..project.project import Project
 from .annotated_image import SessionImage
 from .readme import CHECK, README, readme
@@ -108,13 +108,9 @@ def _write_job(
     rows: list[dict[str, Any]] = []
     stems: set[str] = set()
     unknown = total = 0
-    images = list(project.images.values())
-    for number, image in enumerate(images):
-        yield Progress(number, len(images), f"Exporting {image.name}", "images")
-        path = project.file_of(image)
-        if path is None:
-            result.skipped[image.name] = "its file is missing; check the project to find it again"
-            continue
+    count = len(project.images)
+    for number, image, path in images_with_files(project, result.skipped):
+        yield Progress(number, count, f"Exporting {image.name}", "images")
         with ExitStack() as opened:
             try:
                 session = opened.enter_context(annotated(project, image, path, sessions_dir, result.classes))
@@ -124,7 +120,7 @@ def _write_job(
                     continue
                 for step, sample in enumerate(_samples(project, image, source, settings, result, stems)):
                     if step % 20 == 19:  # Each `yield` is a point at which the job can be cancelled.
-                        yield Progress(number, len(images), f"Exporting {image.name}", "images")
+                        yield Progress(number, count, f"Exporting {image.name}", "images")
                     if sample is not None:
                         writer.add(sample)
                         rows.append(index_row(sample))

@@ -63,13 +63,8 @@ def export_project_job(
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"'{folder}' is not empty; choose a new folder for the export.")
     result = ProjectExport()
-    images = list(project.images.values())
-    for number, image in enumerate(images):
-        yield Progress(number, len(images), f"Exporting {image.name}", "images")
-        path = project.file_of(image)
-        if path is None:
-            result.skipped[image.name] = "its file is missing; check the project to find it again"
-            continue
+    for number, image, path in images_with_files(project, result.skipped):
+        yield Progress(number, len(project.images), f"Exporting {image.name}", "images")
         with ExitStack() as opened:
             try:
                 session = opened.enter_context(annotated(project, image, path, sessions_dir))
@@ -80,6 +75,16 @@ def export_project_job(
     text = _readme(project, result, formats, reviewed_only).encode()
     write_atomically(folder / README, lambda stream: stream.write(text))
     return result
+
+
+def images_with_files(project: Project, skipped: dict[str, str]) -> Iterator[tuple[int, ProjectImage, Path]]:
+    """Yield number, image and file of the images of a project; add to `skipped` why the others are left out."""
+    for number, image in enumerate(list(project.images.values())):
+        path = project.file_of(image)
+        if path is None:
+            skipped[image.name] = "its file is missing; check the project to find it again"
+        else:
+            yield number, image, path
 
 
 def classes_in_use(project: Project, sessions_dir: Path) -> tuple[ClassInfo, ...]:
