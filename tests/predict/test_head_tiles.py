@@ -86,3 +86,23 @@ def test_a_mosaic_of_training_sized_images_is_segmented_like_these() -> None:
         corner = np.s_[:60, :60] if number == 0 else np.s_[196:, 196:] if number == 3 else None
         if corner is not None:
             assert np.array_equal(result.labels[place][:256, :256][corner], alone.labels[corner])
+
+
+def test_separated_objects_use_the_scale_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`segment_instances` runs the head on the same tiles as `segment`."""
+    from napari_sampath.predict.instances import instances
+
+    sides: list[int] = []
+
+    def separate(segmentation: Any, *_: Any) -> Any:
+        sides.append(segmentation.tile_px)
+        return []
+        yield
+
+    monkeypatch.setattr(instances, "check_promptable", lambda _: None)
+    monkeypatch.setattr(instances, "separate_touching_job", separate)
+    head, image = trained_on({"tile_px": 150}, 0.5), disc_image(1, (700, 700))[0]
+    for choice in ({}, {"mpp": 0.25}, {"tile_px": 200}):
+        instances.segment_instances(image, head, patch_model(), **choice)
+        assert sides[-1] == segment(image, head, patch_model(), **choice).tile_px
+    assert sides == [150, 300, 200]

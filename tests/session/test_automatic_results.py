@@ -17,6 +17,7 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import DatasetError, ImageError, PromptError, StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import whole
+from napari_sampath.images import LoadedImage
 from napari_sampath.jobs import Progress, run
 from napari_sampath.session import (
     FolderQueue,
@@ -418,7 +419,8 @@ def test_the_automatic_stage_proposes_on_every_image_and_sorts_the_review(
     (folder / "2.png").write_bytes(b"no image")
     asked: list[int] = []
 
-    def segment(pixels: np.ndarray) -> Any:
+    def segment(image: LoadedImage) -> Any:
+        pixels = image.pixels
         asked.append(int(pixels[0, 0, 0]))
         yield Progress(0, 1, "Segmenting", "tiles")
         confidence = 0.9 if len(asked) == 1 else 0.6
@@ -458,9 +460,10 @@ def test_the_automatic_stage_proposes_on_every_image_and_sorts_the_review(
 def test_images_marked_during_the_run_are_left_alone(folder: Path, tmp_path: Path) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
 
-    def segment(pixels: np.ndarray) -> Any:
+    def segment(image: LoadedImage) -> Any:
         yield Progress(0, 1, "Segmenting", "tiles")
-        return Result(np.ones(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], 0.6))
+        hw = image.pixels.shape[:2]
+        return Result(np.ones(hw, np.uint8), np.full(hw, 0.6))
 
     job = automatic_job(queue, segment, tmp_path / "sessions")
     next(job)

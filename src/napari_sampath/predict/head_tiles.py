@@ -53,16 +53,25 @@ def head_tile_px(
         ConfigError: If `tile_px` is out of range.
     """
     if tile_px is not None:
-        if not SMALLEST_TILE_PX <= tile_px <= LARGEST_TILE_PX:
-            raise ConfigError(
-                f"The tile side is {tile_px} px; give a number from {SMALLEST_TILE_PX} to {LARGEST_TILE_PX}."
-            )
-        return tile_px
+        return check_tile_px(tile_px)
     side = trained_tile_px(head)
     if mpp is not None and head.metadata.mpp is not None:
         side = round(side * head.metadata.mpp / mpp)
     side = round(side * magnification)
     return min(max(side, SMALLEST_TILE_PX), LARGEST_TILE_PX)
+
+
+def check_tile_px(tile_px: int) -> int:
+    """Return the side of a tile that the user has chosen.
+
+    Raises:
+        ConfigError: If it is out of range.
+    """
+    if not SMALLEST_TILE_PX <= tile_px <= LARGEST_TILE_PX:
+        raise ConfigError(
+            f"The tile side is {tile_px} px; give a number from {SMALLEST_TILE_PX} to {LARGEST_TILE_PX}."
+        )
+    return tile_px
 
 
 def head_tiles(hw: tuple[int, int], tile_px: int) -> list[Frame]:

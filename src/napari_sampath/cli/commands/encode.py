@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import ImageError, SampathError, StorageError
 from ...geometry import Frame
 from ...jobs import Job, Progress
-from ...tiling import prompt_tiles, tiles
+from ...tiling import TILE_PX, prompt_tiles
 from ..output import Output, count
 from ..subcommand import Subcommand, add_model, load, open_image
 
@@ -34,20 +34,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="encode the tiles that clicks use, that heads use, or both; on images over 1,536 px, tiles for clicks "
         "overlap more (default: %(default)s)",
     )
+    parser.add_argument(
+        "--tile-px",
+        type=int,
+        metavar="PX",
+        default=TILE_PX,
+        help="side of the tiles of heads in image pixels, as 'sampath segment --json' states it for a head "
+        "(default: %(default)s)",
+    )
     add_model(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Encode every tile of every image; skip images that cannot be read."""
+    from ...predict.head_tiles import check_tile_px
+
     paths = find_images(args.images, output)
     model = load(args, output)
     _check_store(model)
+    check_tile_px(args.tile_px)
     started = time.perf_counter()
     total, failed = 0, {}
     for number, path in enumerate(paths, start=1):
         try:
             image = open_image(path, output)
-            frames = _frames((image.pixels.shape[0], image.pixels.shape[1]), args.use)
+            frames = _frames((image.pixels.shape[0], image.pixels.shape[1]), args.use, args.tile_px)
             total += output.run(_encode(model, image, frames, f"{path.name} ({number} of {len(paths)})"))
             _check_store(model)
         except ImageError as error:
@@ -107,10 +118,12 @@ def _check_store(model: Model) -> None:
         )
 
 
-def _frames(hw: tuple[int, int], use: str) -> list[Frame]:
+def _frames(hw: tuple[int, int], use: str, tile_px: int) -> list[Frame]:
     """List the tiles of an image (H, W) that clicks, heads or both use, without duplicates."""
+    from ...predict.head_tiles import head_tiles
+
     clicks = prompt_tiles(hw) if use != "heads" else []
-    return list(dict.fromkeys([*clicks, *(tiles(hw) if use != "clicks" else [])]))
+    return list(dict.fromkeys([*clicks, *(head_tiles(hw, tile_px) if use != "clicks" else [])]))
 
 
 def _encode(model: Model, image: LoadedImage, frames: list[Frame], name: str) -> Job[int]:

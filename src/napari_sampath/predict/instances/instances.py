@@ -40,6 +40,8 @@ def segment_instances(
     settings: InstanceSettings = _DEFAULTS,
     on_progress: Callable[[Progress], object] | None = None,
     region: Region | None = None,
+    mpp: float | None = None,
+    tile_px: int | None = None,
 ) -> list[Instance]:
     """Segment an image with a trained head and separate its objects, including touching objects.
 
@@ -51,6 +53,8 @@ def segment_instances(
         settings: How objects are split, and when the model's outline is used.
         on_progress: Called with every `Progress`.
         region: Segment only this region (r0, c0, r1, c1); outlines may extend slightly beyond it.
+        mpp: Micrometres per pixel of the image, see `segment`.
+        tile_px: Side of the tiles on which the head runs, see `segment`.
 
     Returns:
         The objects, ordered by class, without overlap.
@@ -61,7 +65,8 @@ def segment_instances(
         UnknownNameError: If there is no such head.
         ImageError: If the array is not an image, or the region lies outside.
     """
-    return run(segment_instances_job(image, head, model, settings, region), on_progress)
+    job = segment_instances_job(image, head, model, settings, region, mpp, tile_px)
+    return run(job, on_progress)
 
 
 def segment_instances_job(

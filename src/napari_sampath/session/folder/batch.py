@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...arrays import ClassInfo, UInt8Array
+from ...arrays import ClassInfo
 from ...errors import SampathError
+from ...images import LoadedImage
 from ...jobs import Job, Progress
 from ..journals import journal_path
 from ..proposals.new_objects import Segmentation, from_segmentation
@@ -37,7 +38,7 @@ class FolderRun:
 
 def automatic_job(
     queue: FolderQueue,
-    segment: Callable[[UInt8Array], Job[Segmentation]],
+    segment: Callable[[LoadedImage], Job[Segmentation]],
     sessions_dir: Path,
     result_filter: ResultFilter = KEEP_ALL,
     exclude: Collection[str] = (),
@@ -51,7 +52,7 @@ def automatic_job(
 
     Args:
         queue: The folder.
-        segment: Returns the job that segments the pixels (H, W, 3) of one image.
+        segment: Returns the job that segments one image.
         sessions_dir: Folder of the journals, usually `Config.sessions_dir`.
         result_filter: The parts of each result to keep.
         exclude: File names to skip, such as that of the open image.
@@ -70,7 +71,7 @@ def automatic_job(
             if not queue.awaits_review(path.name):
                 continue
             image = read(path)
-            segmentation = yield from segment(image.pixels)
+            segmentation = yield from segment(image)
             if not queue.awaits_review(path.name):
                 continue  # The image was marked while it was being segmented.
             journal = journal_path(image.pixels, sessions_dir)

@@ -93,8 +93,8 @@ def segment_folder_job(
         model = yield from load_model_job(loaded.encoder_name, config.device, store=Store.from_config(config))
     encoder = model
 
-    def segment(pixels: UInt8Array) -> Job[Any]:
-        return segment_job(pixels, loaded, encoder)
+    def segment(image: LoadedImage) -> Job[Any]:
+        return segment_job(image.pixels, loaded, encoder, mpp=image.mpp)
 
     initial = first_classes(dataset, classes)
     return (yield from automatic_job(queue, segment, sessions_dir, result_filter, skip, initial))
