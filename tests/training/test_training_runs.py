@@ -49,13 +49,33 @@ BACKGROUND, DISC = ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "disc", (
 small = pytest.fixture(small_disk.mounted)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A dataset folder with eight images of four slides."""
-    made = DatasetFolder.create(tmp_path / "discs", [DISC])
+def make_folder(path):
+    """Write a dataset folder with eight images of four slides."""
+    made = DatasetFolder.create(path / "discs", [DISC])
     for number in range(8):
         made.save_image(Snapshot(f"p{number}", *disc_image(number), mpp=0.5), group=f"slide {number // 2}")
     return made.path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A dataset folder that a test may change."""
+    return make_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a dataset folder, and a function that trains on it once per configuration."""
+    place = tmp_path_factory.mktemp("trained")
+    data, heads = make_folder(place), {}
+
+    def head(config=RECIPE):
+        if (key := repr(config)) not in heads:
+            heads[key] = place / str(len(heads)) / "h.safetensors"
+            train(open_dataset(data), "cnn", config, patch_model(), heads[key])
+        return heads[key]
+
+    return data, head
 
 
 def program(folder, output, *changes, launcher=()):
@@ -90,10 +110,10 @@ class TestResume:
         ],
         ids=["defaults", "other"],
     )
-    def test_a_cancelled_run_resumes_to_the_same_head(self, folder, tmp_path, steps, changes):
+    def test_a_cancelled_run_resumes_to_the_same_head(self, trained, tmp_path, steps, changes):
         config = dataclasses.replace(RECIPE, **changes)
-        whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
-        train(open_dataset(folder), "cnn", config, patch_model(), whole)
+        (folder, head), parts = trained, tmp_path / "h.safetensors"
+        whole = head(config)
         stop_after(folder, parts, steps, config)
         # Checkpoints hold no accumulated gradients.
         assert checkpoint_path(parts).is_file() == (steps >= config.accumulate)
@@ -106,10 +126,9 @@ class TestResume:
         assert not checkpoint_path(parts).exists()
 
     @pytest.mark.slow
-    def test_a_killed_run_leaves_a_valid_checkpoint_and_resumes(self, folder, tmp_path):
-        whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
-        train(open_dataset(folder), "cnn", RECIPE, patch_model(), whole)
-        parts.parent.mkdir()
+    def test_a_killed_run_leaves_a_valid_checkpoint_and_resumes(self, trained, tmp_path):
+        (folder, head), parts = trained, tmp_path / "h.safetensors"
+        whole = head()
         for reports in (3, 3):
             with subprocess.Popen(program(folder, parts), stdout=subprocess.PIPE, text=True) as process:
                 for _ in range(reports):
@@ -137,15 +156,14 @@ class TestResume:
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
         assert path.read_bytes() == fresh.read_bytes()
 
-    def test_a_damaged_checkpoint_is_reported_and_ignored(self, folder, tmp_path, caplog):
-        path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"
+    def test_a_damaged_checkpoint_is_reported_and_ignored(self, trained, tmp_path, caplog):
+        (folder, head), path = trained, tmp_path / "h.safetensors"
         stop_after(folder, path, 5)
         kept = checkpoint_path(path)
         kept.write_bytes(kept.read_bytes()[:-100])
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
         assert "training starts from the beginning" in caplog.text
-        train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
-        assert path.read_bytes() == fresh.read_bytes()
+        assert path.read_bytes() == head().read_bytes()
 
 
 class TestProcesses:
@@ -218,13 +236,13 @@ class TestRecipes:
     @pytest.mark.slow
     def test_a_resumed_run_keeps_the_rate_of_the_plateau(self, folder, tmp_path):
         config = TrainingConfig(
-            schedule="plateau", epochs=40, patience=0, learning_rate=1e-6, warmup_epochs=0, save_every_s=0
+            schedule="plateau", epochs=12, patience=0, learning_rate=1e-6, warmup_epochs=0, save_every_s=0
         )
         whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
         train(open_dataset(folder), "linear", config, patch_model(), whole)
         job = train_job(open_dataset(folder), "linear", config, patch_model(), resumed)
         for progress in job:
-            if getattr(progress, "epoch", 0) == 39:
+            if getattr(progress, "epoch", 0) == 11:
                 break
         job.close()
         assert checkpoint_path(resumed).is_file()

@@ -1,4 +1,4 @@
-"""Tiles on which a head runs: their size in the image is that of the images that the head was trained on.
+"""Tiles on which a head runs; they show as much of the image as the images on which the head was trained.
 
 The encoder enlarges or shrinks each tile to 1,024 px, so the size of a tile decides how large structures appear to the
 head. On tiles with four times the side of its training images, the Dice of `gland-cnn` falls from 0.92 to 0.83; calling
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TILE_KEY = "tile_px"
 """Key of the side of the training tiles in `Metadata.data`."""
 LARGEST_TILE_PX = 4096
-"""Largest side of a tile; shrunk by more than a factor of 4, nuclei disappear."""
+"""Largest side of a tile; nuclei disappear if a tile is shrunk by more than a factor of 4."""
 _TRAINED_PX = {"ebhi_glands": 224, "bbbc038_nuclei": 680}
 """Dataset -> longest side of its images, for the shipped heads, whose bundles do not contain it."""
 _WHOLE = 1.5
@@ -43,8 +43,8 @@ def head_tile_px(
         mpp: Micrometres per pixel of the image. If it and the scale of the training images are known, tiles show as
             much tissue as those in training; otherwise they have as many pixels.
         tile_px: The side in image pixels, if chosen by the user.
-        magnification: Size of the structures in the image compared with those in the training images, if this is not
-            to be told from the scales.
+        magnification: Size of the structures in the image compared with those in the training images, in
+            addition to a known difference in scale.
 
     Returns:
         The side in image pixels, 128 to 4,096.

@@ -74,7 +74,7 @@ def measure_job(
         objects: The objects of the image.
         image: As for `measure`.
         mpp: As for `measure`.
-        verified: Returns which pixels of a box belong to the verified area; None if it is unknown.
+        verified: Function that returns which pixels of a box are verified; None if unknown.
         name: Name of the image.
 
     Raises:

@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="point on an object that is not wanted, or box around it; may be repeated",
     )
     add_model(parser)
-    add_fields(parser, SimilarSettings, "which objects are kept")
+    add_fields(parser, SimilarSettings, "criteria for keeping objects")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

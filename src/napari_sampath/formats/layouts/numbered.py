@@ -1,4 +1,4 @@
-"""What the writers share that number classes 1, 2, 3 ... without gaps."""
+"""Base class of writers that number classes 1, 2, 3 ... without gaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .sample import consecutive
 
 
 class NumberedWriter:
-    """Writer of a layout in which classes have the numbers 1, 2, 3 ... in the order of those of the project.
+    """Writer of a layout with class numbers 1, 2, 3 ... in the order of the project's class numbers.
 
     Args:
         folder: The folder to write to.

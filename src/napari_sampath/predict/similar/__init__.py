@@ -1,1 +1,1 @@
-"""Find similar: the objects of an image that look like exemplars, from cached features."""
+"""Find the objects of an image that look like exemplars, using cached features."""

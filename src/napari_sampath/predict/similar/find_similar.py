@@ -1,4 +1,4 @@
-"""Find similar: from exemplars to all objects that look like them, without training.
+"""Find all objects that look like given exemplars, without training.
 
 The features that are cached for prompts are compared with those of the exemplars and of the background. Peaks of the
 similarity become point prompts, whose masks are filtered by similarity, size and overlap.
@@ -36,12 +36,12 @@ SMALL_PX = 96.0
 
 Box = tuple[int, int, int, int]
 Tiles = Callable[[Frame], "Features"]
-"""Returns the features of a tile, which is encoded if necessary."""
+"""Function that returns the features of a tile, and encodes it if necessary."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exemplars:
-    """What is searched for; usable in other images of the same kind."""
+    """Measured exemplars; they can also be searched for in other images of the same kind."""
 
     prototypes: Prototypes
     area_px: float
@@ -64,12 +64,12 @@ def find_similar(
         image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         exemplars: Masks (H, W) bool of the image, or local masks, of one or more objects of one class.
         model: A model that answers prompts; tiles are looked up in its store.
-        rejected: Masks of objects that must not be found, and neither must similar ones.
+        rejected: Masks of unwanted objects; similar objects are left out, too.
         within: Part (r0, c0, r1, c1) of the image to search; the whole image if left out.
-        settings: Which objects are kept.
+        settings: Criteria for keeping objects.
 
     Returns:
-        The objects without the exemplars, most similar first.
+        The objects found, without the exemplars, most similar first.
 
     Raises:
         ImageError: If the array is not an image.
@@ -96,8 +96,8 @@ def find_similar_job(
         hw: Size (H, W) of the image.
         exemplars: At least one mask.
         model: A model that answers prompts.
-        tile: Returns the features of a tile.
-        rejected: Masks of objects unlike those wanted.
+        tile: Function that returns the features of a tile.
+        rejected: Masks of unwanted objects.
         within: Part (r0, c0, r1, c1) of the image to search.
 
     Raises:
@@ -112,7 +112,7 @@ def find_similar_job(
 def measure_exemplars_job(
     hw: tuple[int, int], exemplars: Sequence[LocalMask], tile: Tiles, rejected: Sequence[LocalMask] = ()
 ) -> Job[Exemplars]:
-    """Make a job that measures exemplars, on tiles of the scale at which the image is searched."""
+    """Make a job that measures exemplars, on tiles of the same scale as in the search."""
     area = float(np.exp(np.mean(np.log([mask.area_px for mask in exemplars]))))
     diameter = float(max(mask.step * max(mask.bitmap.shape) for mask in exemplars))
     high_resolution = _tile_px(hw, area) is not None
@@ -136,7 +136,7 @@ def measure_exemplars_job(
 def search_job(
     hw: tuple[int, int], exemplars: Exemplars, model: Model, tile: Tiles, within: Box | None = None
 ) -> Job[list[SimilarObject]]:
-    """Make a job that searches an image for objects like measured exemplars; arguments as `find_similar_job`."""
+    """Make a job that searches an image for objects like measured exemplars; arguments: see `find_similar_job`."""
     decoder = _decoder(model)
     box = within or (0, 0, *hw)
     frames = search_tiles(hw, exemplars.area_px, exemplars.diameter_px)
@@ -161,7 +161,7 @@ def search_tiles(hw: tuple[int, int], area_px: float, diameter_px: float) -> lis
     Args:
         hw: Size (H, W) of the image.
         area_px: Mean area of the exemplars.
-        diameter_px: Largest side of an exemplar; neighbouring tiles overlap by at least a third more.
+        diameter_px: Largest side of an exemplar; neighbouring tiles overlap by 4/3 of it if possible.
     """
     side = _tile_px(hw, area_px)
     overlap = max(1, int(diameter_px * 4 / 3))
@@ -174,7 +174,7 @@ def search_tiles(hw: tuple[int, int], area_px: float, diameter_px: float) -> lis
 
 
 def own_parts(frames: Sequence[Frame], hw: tuple[int, int]) -> list[Box]:
-    """Divide the image among overlapping tiles, each pixel to one tile: boxes (r0, c0, r1, c1)."""
+    """Assign each pixel of the image to one of the overlapping tiles; return a box (r0, c0, r1, c1) per tile."""
     edges = []
     for starts, length, size in (
         (sorted({frame.top for frame in frames}), frames[0].height, hw[0]),
@@ -217,7 +217,7 @@ def _decoder(model: Model) -> PromptDecoder:
 def _check(exemplars: Sequence[LocalMask], model: Model) -> None:
     _decoder(model)
     if not exemplars:
-        raise PromptError("There is no exemplar; give at least one object.")
+        raise PromptError("No exemplar is given; give at least one object.")
     if not all(mask.bitmap.any() for mask in exemplars):
         raise PromptError("An exemplar is empty; give objects with at least one pixel.")
 

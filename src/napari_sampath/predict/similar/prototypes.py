@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...geometry import Frame
 
 _LEAST_SPREAD = 0.02
-"""Smallest difference of cosine similarity between exemplars and background, so that noise is not amplified."""
+"""Lower limit of the difference in cosine similarity by which values are divided, so that noise is not amplified."""
 _REJECTION_WEIGHT = 2.0
 """Weight of the excess similarity to rejected objects."""
 
@@ -35,7 +35,7 @@ class Prototypes:
     zero: float
     """Difference of the cosine similarities, exemplar minus background, at background cells."""
     one: float
-    """The same at the exemplars."""
+    """The same difference at the exemplars."""
 
     def similarity(self, features: FloatArray) -> FloatArray:
         """Return the similarity of unit vectors (N, C): about 0 for background, 1 for exemplars; (N,) float32."""
@@ -48,7 +48,7 @@ class Prototypes:
         return result
 
     def rejecting(self, features: FloatArray) -> Prototypes:
-        """Return prototypes with these features (R, C) of rejected objects instead of the earlier ones."""
+        """Return a copy with other features (R, C) of rejected objects."""
         return replace(self, rejected=np.asarray(features, np.float32).reshape(-1, self.exemplars.shape[1]))
 
 
@@ -56,7 +56,7 @@ def measure_prototypes(examples: Sequence[tuple[Features, Sequence[LocalMask]]])
     """Measure prototypes on the tiles that contain the exemplars.
 
     Args:
-        examples: Tiles, each with the exemplars in it; at least one exemplar.
+        examples: Each tile with the exemplars in it; at least one exemplar in all.
     """
     cells = [unit_cells(features) for features, _ in examples]
     inside = [content_cells(features.frame) for features, _ in examples]
@@ -68,7 +68,7 @@ def measure_prototypes(examples: Sequence[tuple[Features, Sequence[LocalMask]]])
         ]
     )
     everything = np.concatenate([unit[chosen] for unit, chosen in zip(cells, inside, strict=True)])
-    # Start with the mean of all cells as background, then with the mean of those that are least similar.
+    # The background is the mean of all cells at first, and then the mean of the least similar cells.
     likeness = (everything @ exemplars.T).max(axis=1)
     own = float(np.median((exemplars @ exemplars.T).max(axis=1)))
     background = _unit(everything.mean(axis=0))

@@ -78,7 +78,7 @@ def _box(mask: LocalMask) -> tuple[int, int, int, int]:
 
 
 def _overlap(mask: LocalMask, others: Sequence[LocalMask], boxes: FloatArray) -> float:
-    """Return the larger of the share of a mask that others cover, and of the share of another that it covers."""
+    """Return the larger of two shares: of the mask that others cover, and of another mask that this one covers."""
     if not len(boxes):
         return 0.0
     r0, c0, r1, c1 = _box(mask)

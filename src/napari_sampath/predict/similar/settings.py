@@ -9,16 +9,16 @@ from ...errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SimilarSettings:
-    """Which candidates are kept; changing these needs no new search."""
+    """Criteria for keeping candidates; changing them needs no new search."""
 
     min_similarity: float = 0.55
-    """Similarity to the exemplars from which an object is kept; 0 is the background, 1 an exemplar."""
+    """Minimum similarity to the exemplars; 0 is typical of the background, 1 of an exemplar."""
     min_size: float = 0.3
-    """Smallest area, as a multiple of the exemplars' mean area."""
+    """Minimum area, as a multiple of the exemplars' mean area."""
     max_size: float = 3.5
-    """Largest area, as a multiple of the exemplars' mean area."""
+    """Maximum area, as a multiple of the exemplars' mean area."""
     max_overlap: float = 0.3
-    """Share of an object's pixels that better objects may cover, 0..1."""
+    """Maximum share of an object's pixels that more similar objects cover, 0..1."""
 
     def __post_init__(self) -> None:
         if not -1 <= self.min_similarity <= 1:

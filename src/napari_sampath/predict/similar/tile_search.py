@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .prototypes import Prototypes
 
 SEED_SIMILARITY = 0.45
-"""Least similarity at a seed."""
+"""Minimum similarity at a seed."""
 _ROUNDS = 2
-"""Rounds of seeds; later ones look where no mask has been found."""
+"""Number of rounds of seeds; later rounds place seeds where no mask has been found."""
 _SPACING = 0.6
-"""Distance of seeds within which only the best is used, in radii of the exemplars."""
+"""Minimum distance between seeds, in radii of the exemplars; of seeds closer to each other, the best is used."""
 _SIZES = (0.15, 6.0)
-"""Range of areas of candidates, in areas of the exemplars; wider than the user can choose."""
+"""Range of the areas of candidates, in mean areas of the exemplars; wider than users can choose."""
 _EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
@@ -44,7 +44,7 @@ class SimilarObject:
     feature: FloatArray
     """(C,) mean feature inside the mask, a unit vector."""
     similarity: float
-    """0 like the background, 1 like the exemplars; can be slightly outside this range."""
+    """Similarity: about 0 for background and 1 for exemplars; may lie slightly outside this range."""
 
 
 class TileSearch:
@@ -53,7 +53,7 @@ class TileSearch:
     Args:
         features: The tile.
         decoder: The prompt decoder.
-        prototypes: What is searched for.
+        prototypes: Features of the exemplars, of the background and of unwanted objects.
         area_px: Mean area of the exemplars in image pixels.
     """
 
@@ -127,7 +127,7 @@ class TileSearch:
         value = ndimage.gaussian_filter(value, 0.15 * self._radius)
         window = 2 * max(1, round(_SPACING * self._radius)) + 1
         peaks = (value == ndimage.maximum_filter(value, window)) & free & (depth >= 0.3 * self._radius)
-        # A plateau has many peaks; use the middle one of each.
+        # All points of a plateau are peaks; use the middle one.
         labels, count = ndimage.label(peaks, structure=_EIGHT)
         centres = ndimage.center_of_mass(peaks, labels, np.arange(1, count + 1))
         return np.asarray(centres, dtype=np.float64).reshape(-1, 2).round()

@@ -29,7 +29,7 @@ _SIDES = (8, 16, 24, 32, 48)
 """Possible sides of a window in cells; multiples of 8, which the decoder's U-Net needs."""
 _CELLS_PER_BATCH = 4096
 _SIZE_WEIGHT = 0.15
-"""Predicted IoU that a candidate of e times the expected area, or of its e-th part, must have more."""
+"""Amount by which the predicted IoU must be higher if the area is e times the expected area, or 1/e of it."""
 _CELLS_PER_DIAMETER = 2.5
 """Side of a window divided by the diameter of the object."""
 

@@ -21,16 +21,16 @@ from ...settings import check_settings, setting
 MARGIN = 0.6
 """Margin around text and bars, in heights of a line."""
 TOLERANCE_PX = 0.75
-"""Largest distance by which outlines are smoothed, in pixels of the image."""
+"""Maximum distance by which smoothing moves outlines, in pixels of the image."""
 
 
 MAX_STEP = 256
-"""Coarsest step at which maps are read."""
+"""Largest step, in pixels, at which maps are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureSettings:
-    """What is drawn, and how large."""
+    """Content and size of a figure."""
 
     width_px: int = setting(1600, min=100, max=20_000, step=100, label="Longer side (px)")
     """Longer side of the image in the figure, in pixels."""
@@ -86,9 +86,9 @@ class Figure:
     scale_bar: ScaleBar | None
     settings: FigureSettings
     title: str
-    """Description for readers who do not see the figure."""
+    """Alternative text, for readers who cannot see the figure."""
     notes: tuple[str, ...] = ()
-    """Sentences for the user."""
+    """Messages for the user."""
 
     @property
     def line_height_px(self) -> float:
@@ -114,7 +114,7 @@ def make_figure(
         box: The part (r0, c0, r1, c1) in image pixels.
         name: Name of the image.
         mpp: Micrometres per pixel; without it there is no scale bar.
-        settings: What is drawn.
+        settings: Content and size of the figure.
         hidden: Classes that are not drawn.
 
     Raises:
@@ -155,7 +155,7 @@ def make_figure(
 
 
 def _legend(classes: Sequence[ClassInfo], objects: Sequence[AnnotatedObject]) -> tuple[LegendEntry, ...]:
-    """Return an entry for each class with objects: its name, and how many there are and were not reviewed."""
+    """Return an entry for each class with objects: its name, its number of objects, and how many are unreviewed."""
     entries = []
     for info in classes:
         members = [obj for obj in objects if obj.class_id == info.id]

@@ -19,7 +19,7 @@ from .figure import MARGIN, Figure
 SUFFIXES = (".png", ".svg")
 _FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "NotoSans-Regular.ttf")
 _OVERSAMPLING = 3
-"""Factor at which lines are drawn and then averaged in a PNG."""
+"""Factor by which a PNG is drawn larger and then averaged, so that lines are smooth."""
 _BAR = 0.3
 """Thickness of the scale bar, in heights of a line."""
 
@@ -71,7 +71,7 @@ def svg(figure: Figure) -> str:
         parts += [
             f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}" fill="white" '
             f'stroke="black" stroke-width="{line / 14:.2f}"/>',
-            # The contour is a text of its own, because many programs ignore `paint-order`.
+            # The contour is a separate text, because many programs ignore `paint-order`.
             f'<text {place} fill="black" stroke="black" stroke-width="{line / 6:.2f}">{text}</text>',
             f'<text {place} fill="white">{text}</text>',
         ]
@@ -169,7 +169,7 @@ def _band(figure: Figure, outlines: list[Any], top: int, bottom: int) -> Image.I
 
 
 def _fill(cover: Image.Image, points: list[list[tuple[float, float]]], value: int) -> None:
-    """Fill rings by the even-odd rule, so that holes stay free."""
+    """Fill rings by the even-odd rule, so that holes stay empty."""
     corners = np.concatenate([np.asarray(ring) for ring in points])
     low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     high = np.minimum(np.ceil(corners.max(axis=0)) + 1, cover.size).astype(int)

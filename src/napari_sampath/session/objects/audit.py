@@ -55,7 +55,7 @@ EMPTY_SHARE = 0.05
 """Smallest share of the image of a verified area without objects that is reported."""
 _BLOCK_PX = 1024
 _STEP = 8
-"""Step at which verified areas are examined."""
+"""Step, in pixels, at which verified areas are examined."""
 _SQUARE = np.ones((3, 3), dtype=np.bool_)
 
 
@@ -107,7 +107,7 @@ def repair(document: Document, findings: Iterable[Finding]) -> Batch:
 
 
 def _problem_of(mask: LocalMask, obj: AnnotatedObject, document: Document) -> Problem | None:
-    """Return the first problem of an object, the gravest first."""
+    """Return the most serious problem of an object; None if there is none."""
     area = obj.area_px
     if area <= DOT_PX:
         return "dot"
@@ -140,7 +140,7 @@ def _small_holes(mask: LocalMask, document: Document) -> LocalMask:
 
 
 def _duplicates(objects: list[AnnotatedObject]) -> Iterator[Finding]:
-    """Find pairs of objects of a class with almost the same bounding box, which includes overwritten pixels."""
+    """Find pairs of objects of a class with almost equal bounding boxes; these include overwritten pixels."""
     by_class: dict[int, list[AnnotatedObject]] = defaultdict(list)
     for obj in objects:
         by_class[obj.class_id].append(obj)

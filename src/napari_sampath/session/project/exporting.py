@@ -90,8 +90,8 @@ def images_with_files(project: Project, skipped: dict[str, str]) -> Iterator[tup
 def classes_in_use(project: Project, sessions_dir: Path) -> tuple[ClassInfo, ...]:
     """Return the class list of a project and the classes that only its images have.
 
-    An image gets the class list of its project when it is opened in the window; one that was annotated elsewhere or in
-    a shell may have further classes. They get free numbers, the same ones in all images.
+    An image gets the class list of its project when it is opened in the window; an image that was annotated elsewhere
+    or with the command line may have further classes. They get free numbers, the same ones in all images.
     """
     from .journals import read_document
 

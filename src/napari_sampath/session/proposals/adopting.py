@@ -53,7 +53,7 @@ def from_label_map(
         if values_map.shape != hw:
             raise ImageError(
                 f"{name} is {values_map.shape[1]} x {values_map.shape[0]} px, but the image is {hw[1]} x {hw[0]} px "
-                "(width x height); set the scale or position of the layer so that it lies on its tissue."
+                "(width x height); set the scale or position of the layer so that it covers the same tissue."
             )
         values_map = values_map.astype(np.int64)
     else:

@@ -33,14 +33,14 @@ from ..prompts.tile_cache import TileFeatures
 
 @dataclass(frozen=True, slots=True)
 class RefineSettings:
-    """When the mask of the model replaces that of an object."""
+    """Conditions under which the mask of the model replaces that of an object."""
 
     min_iou: float = setting(0.6, min=0, max=1, step=0.05, label="Min. agreement")
-    """Lowest IoU of both masks; if they differ more, the object stays as it is."""
-    same_iou: float = setting(0.95, min=0, max=1, step=0.01, label="Good from")
-    """IoU of both masks from which the object counts as good and stays as it is."""
+    """Minimum IoU of the old and the new mask; with a lower one, the object is not changed."""
+    same_iou: float = setting(0.95, min=0, max=1, step=0.01, label="Good at IoU")
+    """IoU of the old and the new mask at which the object counts as good and is not changed."""
     min_score: float = setting(0.7, min=0, max=1, step=0.05, label="Min. predicted IoU")
-    """Lowest predicted IoU of the new mask; a recorded score of the object must not be higher either."""
+    """Minimum predicted IoU of the new mask; objects with a higher recorded score are not changed."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -79,13 +79,13 @@ def refine_job(
 ) -> Job[Refinement]:
     """Make a job that predicts a new mask for each object; call it with a fork of the document in another thread.
 
-    The pixels of other objects are left to them.
+    Pixels of other objects are not changed.
 
     Args:
         document: The document, which is not changed.
         tiles: The encoded tiles of the image.
         ids: Ids of the objects; those that do not exist are skipped.
-        settings: When a new mask is used.
+        settings: Conditions under which a new mask is used.
 
     Raises:
         PromptError: If the model does not support prompts.
@@ -146,7 +146,7 @@ def _replacement(
     model: str | None,
     state: PromptState,
 ) -> Operation | None:
-    """Return the operation that gives an object a new mask; what nobody has reviewed stays unreviewed."""
+    """Return the operation that gives an object a new mask; an unreviewed object stays unreviewed."""
     free = _free(document, record.id, mask)
     if not free.bitmap.any():
         return None

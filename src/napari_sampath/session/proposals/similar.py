@@ -1,4 +1,4 @@
-"""*Find similar* in a session: from the objects of a class to proposals that look like them."""
+"""*Find similar* in a session: propose objects that look like those of a class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..prompts.tile_cache import TileFeatures
 
 MAX_EXEMPLARS = 20
-"""Number of objects that are compared; of more, the newest are used."""
+"""Maximum number of exemplars; of more objects, the newest are used."""
 
 
 class SimilarSearch:
@@ -35,7 +35,7 @@ class SimilarSearch:
 
     Args:
         editor: The editor of the session.
-        tiles: Returns the tile features of the image; None without a model.
+        tiles: Function that returns the tile features of the image; None without a model.
     """
 
     def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
@@ -94,7 +94,8 @@ class SimilarSearch:
     def propose(self, settings: SimilarSettings | None = None) -> Change:
         """Return the change that replaces earlier unreviewed proposals of the class in the searched part.
 
-        Existing objects and the verified area keep their pixels. Needs no new search, so it can follow a slider.
+        Existing objects and the verified area keep their pixels. A slider can call this at every move, because it needs
+        no new search.
 
         Raises:
             PromptError: If nothing has been searched yet.

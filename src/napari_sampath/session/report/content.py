@@ -1,4 +1,4 @@
-"""What a report says about the images of a project: counts, areas, review."""
+"""Content of a report about the images of a project: counts, areas, review."""
 
 from __future__ import annotations
 

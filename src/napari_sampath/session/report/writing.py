@@ -194,7 +194,7 @@ def _heads(heads: Sequence[HeadRow]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML already; cells of numbers are right-aligned."""
+    """Return an HTML table of cells that are HTML; cells with numbers are right-aligned."""
     numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(head))]
     titles = "".join(
         f"<th{' class=n' if n else ''}>{cell}</th>" for cell, n in zip(head, numeric, strict=True)

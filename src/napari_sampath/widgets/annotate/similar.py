@@ -27,7 +27,7 @@ HINT = (
     "Propose all objects that look like the one under the mouse, or like your objects of the selected class"
 )
 SLIDER_HINT = (
-    "Similarity from which objects are proposed; moving the slider needs no new search, and objects that look like "
+    "Minimum similarity of proposed objects; moving the slider needs no new search, and objects that look like "
     "proposals that you deleted are left out"
 )
 PERCENT = 55

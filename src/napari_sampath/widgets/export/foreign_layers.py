@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...session.proposals.adopting import ValuesAre
 
 _ELLIPSE_CORNERS = 72
-"""Number of corners of the polygon that stands for an ellipse; its area is 0.13 % too small."""
+"""Number of corners of the polygon that replaces an ellipse; its area is 0.13 % too small."""
 
 
 def foreign_layers(viewer: Viewer) -> list[Layer]:

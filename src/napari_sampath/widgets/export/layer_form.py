@@ -21,7 +21,7 @@ from .foreign_layers import foreign_layers, objects_of_layer
 from .jobs import refine_objects_job
 
 VALUES = (
-    ("By the values", "auto", "A single value is a class, several values are objects"),
+    ("Automatic", "auto", "A single value is a class, several values are objects"),
     ("Each value is an object", "objects", "Values are numbers of objects, as of Cellpose or StarDist"),
     ("All values are one class", "class", "Each connected component is an object"),
 )
@@ -33,7 +33,7 @@ class LayerForm(QWidget):
     Args:
         state: The viewer state.
         apply_queue: Applies the changes.
-        start: Starts a job: the job, what it does, and what receives its result.
+        start: Function that starts a job; arguments: the job, its description, and the receiver of its result.
     """
 
     message = Signal(str)
@@ -55,8 +55,8 @@ class LayerForm(QWidget):
         set_items(self.values, VALUES)
         self.add_button = button("Add objects", "Add the objects of the layer, as one undo step", self.add)
         self.refine_button = button(
-            "Refine them",
-            "Use each added object as a mask prompt; objects that are good or would change too much stay as they are",
+            "Refine objects",
+            "Use each added object as a mask prompt; objects that are good or would change too much are not changed",
             self.refine,
         )
         column(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...session.exports import DatasetExport
 
 Start = Callable[[Job[Any], str, Callable[[Any], object]], object]
-"""Starts a job: the job, what it does, and what receives its result."""
+"""Function that starts a job; arguments: the job, its description, and the receiver of its result."""
 
 
 class ProjectExport(QWidget):
@@ -140,7 +140,7 @@ class ProjectExport(QWidget):
 
 
 def sentences(result: DatasetExport) -> list[str]:
-    """Describe an export in a few sentences; its README says the rest."""
+    """Describe an export in a few sentences; its README has the details."""
     total = sum(result.objects.values())
     content = f"{plural(len(result.images), 'image')} with {plural(total, 'object')}"
     lines = [f"Exported {content} to {result.folder}; see README.txt."]
@@ -160,7 +160,7 @@ def sentences(result: DatasetExport) -> list[str]:
 
 
 class ProjectExportDialog(QDialog):
-    """A window with the export of the open project, for the Project tab."""
+    """Window for exporting the open project, opened from the Project tab."""
 
     def __init__(self, state: ViewerState, start: Start, parent: QWidget | None = None) -> None:
         super().__init__(parent)

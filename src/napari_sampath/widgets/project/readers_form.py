@@ -31,7 +31,7 @@ Compared = tuple[str, "Document", "Agreement"]
 
 
 class ReadersForm(QWidget):
-    """Names the reader, compares two readers, and turns our version into the consensus.
+    """Form for the reader's name and for comparing two readers, object by object, up to a consensus.
 
     Args:
         state: The viewer state.

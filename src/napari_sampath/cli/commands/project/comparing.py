@@ -29,7 +29,7 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--consensus",
         choices=("agreed", "all"),
-        help="write the consensus as a further version: the objects that both readers have, or those of either",
+        help="also write a consensus as a new version: objects of both readers (agreed), or of at least one (all)",
     )
 
 

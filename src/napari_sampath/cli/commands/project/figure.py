@@ -26,7 +26,7 @@ def figure_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, metavar="SOURCE", help="image that was annotated on this machine, or a project"
     )
     add_output(parser, "figure to write, .svg or .png")
-    parser.add_argument("--image", metavar="NAME", help="with a project: the image")
+    parser.add_argument("--image", metavar="NAME", help="image of the project; required with a project")
     parser.add_argument(
         "--region",
         type=int,
@@ -38,7 +38,7 @@ def figure_arguments(parser: argparse.ArgumentParser) -> None:
         "--mpp", type=float, metavar="UM", help="micrometres per pixel (default: those of the image)"
     )
     parser.add_argument(
-        "--hide", action="append", default=[], metavar="CLASS", help="class that is not drawn"
+        "--hide", action="append", default=[], metavar="CLASS", help="class to leave out; may be repeated"
     )
     add_fields(parser, FigureSettings, "figure")
 

@@ -1,4 +1,4 @@
-"""What the annotations of an image look like in a window."""
+"""Class and instance ids of an image, at the resolution of a window."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WindowContent:
 
     Args:
         document: The objects.
-        window: Returns the window.
+        window: Function that returns the window.
     """
 
     def __init__(self, document: Document, window: Callable[[], LabelWindow]) -> None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 REST_MS = 150
-"""Time without a camera movement after which the window is moved to another resolution."""
+"""Time without camera movement after which the window gets another resolution."""
 LEFT_MS = 60
 """Minimum time between moves while the view is outside the window."""
 UNKNOWN_CANVAS_HW = (1024, 1024)
-"""Size of a canvas that napari does not tell."""
+"""Size assumed if napari does not report the size of the canvas."""
 
 
 class WindowFollower(QObject):
@@ -31,7 +31,7 @@ class WindowFollower(QObject):
         viewer: The viewer.
         image: The image layer.
         hw: Size (H, W) of the image.
-        busy: Returns whether the window must not move now, such as during a stroke.
+        busy: Function that returns True while the window must not move, such as during a stroke.
     """
 
     moved = Signal()
