@@ -78,7 +78,7 @@ class ForestHead(DirectHead):
         return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def check_state(self) -> None:
-        """Check that children, features and shares of the trees exist.
+        """Check the indices of child nodes and features, and the class shares, which a file may get wrong.
 
         Raises:
             ValueError: If an index or a share is out of range.

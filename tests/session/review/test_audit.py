@@ -124,4 +124,4 @@ def test_the_command_audits_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["dataset", "audit", str(folder.path), "--quiet"]) == 1
     text = capsys.readouterr().out
     assert "slivers, row 100, column 50: gland 2 is less than 3 pixels wide; repair: delete it." in text
-    assert "1 label to look at" in text
+    assert "1 label to check" in text

@@ -105,7 +105,7 @@ def _audit(folder: Path, output: Output) -> int:
     lines = [
         f"{name}, row {finding.box[0]}, column {finding.box[1]}: {text}" for name, finding, text in found
     ]
-    summary = f"{count(len(rows), 'label')} to look at" if rows else "No label looks wrong."
+    summary = f"{count(len(rows), 'label')} to check" if rows else "No label looks wrong."
     output.result({"findings": rows}, "\n".join([*lines, summary]))
     return 1 if rows else 0
 

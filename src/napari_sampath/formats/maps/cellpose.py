@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def write(export: Export) -> list[Output]:
-    """Write the object numbers as `<image>_cp_masks.png` or `.tif`; areas without a number get numbers of their own.
+    """Write the object numbers as `<image>_cp_masks.png` or `.tif`; areas without a number get new numbers.
 
     Raises:
         ImageError: If the image does not fit in memory.

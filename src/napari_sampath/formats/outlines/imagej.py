@@ -242,7 +242,7 @@ def _encode(mask: LocalMask) -> ImagejRoi:
 
 
 def _basic(text: str) -> str:
-    """Replace characters beyond the basic plane, whose length in UTF-16 `roifile` miscounts, and line ends."""
+    """Replace line ends, and characters beyond the basic plane, of which `roifile` miscounts the UTF-16 length."""
     return "".join(
         letter
         if letter.isprintable() and ord(letter) < 0x10000 and not 0xD800 <= ord(letter) < 0xE000

@@ -13,7 +13,7 @@ from .slide import Slide
 TISSUE_MPP = 8.0
 """Micrometres per pixel of a tissue mask."""
 _ASSUMED_MPP = 0.25
-"""Assumed scale if none is known: that of a 40x objective. If it is wrong, the mask is coarser than intended."""
+"""Scale assumed if it is unknown: that of a 40x objective. If it is wrong, the mask is coarser than intended."""
 _SMOOTHING_PX = 2.0
 _MIN_AREA_UM2 = 50_000.0
 """Pieces of tissue and holes smaller than 0.05 mm² are dropped."""

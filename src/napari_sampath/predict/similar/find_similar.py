@@ -217,7 +217,7 @@ def _decoder(model: Model) -> PromptDecoder:
 def _check(exemplars: Sequence[LocalMask], model: Model) -> None:
     _decoder(model)
     if not exemplars:
-        raise PromptError("No exemplar is given; give at least one object.")
+        raise PromptError("There is no exemplar; give at least one object.")
     if not all(mask.bitmap.any() for mask in exemplars):
         raise PromptError("An exemplar is empty; give objects with at least one pixel.")
 

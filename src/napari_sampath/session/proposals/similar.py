@@ -129,7 +129,7 @@ class SimilarSearch:
         document = self._editor.document
         proposed = [*self._rejected, *self._offered]
         gone = [obj for obj in proposed if _is_free(document, obj.mask)]
-        # Undoing the whole step rejects nothing.
+        # If the whole step was undone, no candidate counts as rejected.
         return [] if len(gone) == len(proposed) > 1 else gone
 
 

@@ -85,7 +85,7 @@ def page(
 
 
 def area_text(area_um2: float) -> str:
-    """Format an area in mm² from 0.1 mm² on, otherwise in µm²."""
+    """Format an area: in mm² if it is at least 0.1 mm², otherwise in µm²."""
     return f"{area_um2 / 1e6:,.2f} mm²" if area_um2 >= 1e5 else f"{area_um2:,.0f} µm²"
 
 

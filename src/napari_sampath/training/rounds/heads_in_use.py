@@ -84,7 +84,7 @@ class HeadsInUse:
         return self._accepted[-1]
 
     def roll_back(self) -> Path | None:
-        """Reject the offered head or, if there is none, restore the previous head, or no head after the first one.
+        """Reject the offered head; if there is none, restore the previous head, or no head if there was only one.
 
         Returns the current head; None if there is none any more. Raises a `DatasetError` if no head is in use.
         """

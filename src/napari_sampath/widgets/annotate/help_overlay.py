@@ -141,7 +141,7 @@ class HelpOverlay(QFrame):
                 if key.shown:
                     # The keys 1 to 9 belong together and are not changed one by one.
                     self._add_line(key.shown, key.text, "" if key.method == "choose_class" else key.name)
-        self._add_line("Space, held", SPACE)
+        self._add_line("Hold Space", SPACE)
         self._add_heading("Mouse")
         for action, text in MOUSE:
             self._add_line(action, text)

@@ -41,7 +41,7 @@ class ModelForm(QWidget):
         self.device = combo_box("The device that the model runs on", len(DEVICES["auto"]))
         self.file_button = button("File…", "Load your own weights file for this model", self._choose_file)
         self._asked: ModelChoice | None = None
-        """The choice that waits for consent to a download."""
+        """The chosen model whose download the user has not yet confirmed."""
         self.question = label(wrap=True)
         self.download_button = button("Download", "Download the model and use it", self._download)
         self.cancel_button = button("Cancel", "Keep the current model", self._cancel)

@@ -123,8 +123,8 @@ def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_n
     objects = np.asarray(data)
     if objects.ndim != 2 or (objects.size and objects.min() < 0):
         raise ImageError(
-            f"The layer has the shape {objects.shape} and numbers from {objects.min(initial=0)}; choose a layer of two "
-            "dimensions without negative numbers."
+            f"The layer has the shape {objects.shape}, and its smallest number is {objects.min(initial=0)}; choose a "
+            "two-dimensional layer without negative numbers."
         )
     numbers, places = np.unique(objects, return_inverse=True)
     names = _class_names(attributes.get("features"), numbers.tolist())

@@ -70,7 +70,7 @@ class TrainDock(Dock):
         )
         self.roll_back_button = button(
             "Roll back",
-            "Reject the new head, or return to the previous one, or to no head after the first one",
+            "Reject the new head; if there is none, return to the previous head, or to no head",
             partial(self._decide, "roll_back"),
         )
         self.script_button = script_button(self, self.script, self.status.say)

@@ -160,7 +160,7 @@ def open_job(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """What a session is opened for."""
+    """The pixels for which a session is opened, and what is known about them."""
 
     pixels: UInt8Array | Slide
     mpp: float | None

@@ -54,7 +54,9 @@ def open_typed_nuclei(folder: Path) -> Dataset | None:
         {0: 0, 1: 1},
         frozenset({IGNORED}),
         licence="BSD-3-Clause" if histolytics else "not stated",
-        attribution="histolytics 0.3.0, example of HGSC; nuclei and types by a model" if histolytics else "",
+        attribution="histolytics 0.3.0, example of HGSC; nuclei and types predicted by a model"
+        if histolytics
+        else "",
     )
 
 
