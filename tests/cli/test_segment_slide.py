@@ -13,6 +13,8 @@ from skimage.data import immunohistochemistry
 from napari_sampath.cli import main
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.predict import segment
+from napari_sampath.predict.instances.settings import InstanceSettings
+from napari_sampath.predict.instances.split_touching import split_class_map
 
 HW = (256, 320)
 PIXELS = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
@@ -41,8 +43,11 @@ def test_a_slide_is_segmented_once(slide: Path, tmp_path: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["computed"] == 1
     labels = SlideResult(output, HW).classes((0, 0, *HW))
     np.testing.assert_array_equal(labels, segment(PIXELS, "gland-cnn").labels)
-    assert main(words) == 0
-    assert json.loads(capsys.readouterr().out)["computed"] == 0
+    # Objects of a complete result are separated without running the head again
+    assert main([*words, "--objects", "--min-area-px", "50"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    objects = list(split_class_map(labels, np.ones(HW), InstanceSettings(min_area_px=50)))
+    assert (done["computed"], done["objects"]) == (0, len(objects))
 
 
 def test_a_small_slide_is_an_image_for_other_outputs(slide: Path, tmp_path: Path) -> None:
@@ -56,7 +61,8 @@ def test_a_small_slide_is_an_image_for_other_outputs(slide: Path, tmp_path: Path
     [
         (["-o", "a.png", "--part", "1/2"], "--part is a flag for slides"),
         (["-o", "a.png", "--mpp", "0.5"], "--mpp is a flag for slides"),
-        (["-o", "a.ome.zarr", "--objects"], "--objects cannot be used for slides"),
+        (["-o", "a.ome.zarr", "--min-area-px", "9"], "--min-area-px is a setting of --objects"),
+        (["-o", "a.ome.zarr", "--objects", "--agreement", "0.5"], "--agreement cannot be used for slides"),
         (["-o", "a.ome.zarr", "--part", "x"], "--part is 'x'"),
         (["-o", "a.ome.zarr", "--part", "3/2"], "part 3/2 does not exist"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import ConfigError, StorageError
 from ...predict.instances.label_map import number_map
-from ..fields import add_fields, from_args
+from ..fields import add_fields
 from ..output import Output, count, table
 from ..subcommand import (
     Subcommand,
@@ -26,6 +26,7 @@ from ..subcommand import (
 from .everything import instance_map_writer
 from .segment_slide import (
     add_slide_arguments,
+    instance_settings,
     is_slide_output,
     open_small_image,
     reject_slide_flags,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ...arrays import ClassInfo, UInt8Array
     from ...predict import Segmentation
     from ...predict.instances.resolve_outlines import Instance
-    from ...predict.instances.settings import InstanceSettings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects",
         action="store_true",
-        help="separate the objects, including touching objects, and write an instance map instead of a class map",
+        help="separate the objects, including touching objects, and write an instance map instead of a class map; for "
+        "slides, in addition to it",
     )
     parser.add_argument(
         "--confidence",
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             raise StorageError(
                 f"--output and --confidence are both '{args.output}'; give two different files."
             )
-    settings = _settings(args)
+    settings = instance_settings(args)
     head = load_head(args.head)
     image = open_small_image(args.image, output)
     args.model = args.model or head.encoder_name
@@ -165,21 +166,6 @@ def _in_image(result: Segmentation, hw: tuple[int, ...]) -> Segmentation:
     labels, confidence = np.zeros(hw, result.labels.dtype), np.zeros(hw, result.confidence.dtype)
     labels[part], confidence[part] = result.labels, result.confidence
     return replace(result, labels=labels, confidence=confidence, probabilities=None, origin_rc=(0, 0))
-
-
-def _settings(args: argparse.Namespace) -> InstanceSettings | None:
-    """Return the settings of `--objects`; None for a class map.
-
-    Raises:
-        ConfigError: If a setting of `--objects` is given without this flag.
-    """
-    from ...predict.instances.settings import InstanceSettings
-
-    given = [field.name for field in fields(InstanceSettings) if getattr(args, field.name) is not None]
-    if given and not args.objects:
-        flag = "--" + given[0].replace("_", "-")
-        raise ConfigError(f"{flag} is a setting of --objects; add --objects or remove {flag}.")
-    return from_args(InstanceSettings, args) if args.objects else None
 
 
 def _objects(instances: Sequence[Instance], classes: Sequence[ClassInfo]) -> list[dict[str, object]]:

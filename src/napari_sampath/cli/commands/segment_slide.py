@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import ConfigError, ImageError
+from ..fields import from_args
 from ..output import Output, count
 from ..subcommand import load, open_image
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from ...images import LoadedImage
     from ...images.slides import Slide
     from ...images.slides.tissue import Tissue
+    from ...predict.instances.settings import InstanceSettings
 
 
 SUFFIX = ".ome.zarr"
@@ -91,11 +94,15 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
     from ...images.slides import open_slide
     from ...predict.whole_slide import slide_run_job
 
-    if args.objects or args.confidence is not None:
-        flag = "--objects" if args.objects else "--confidence"
+    if args.confidence is not None:
         raise ConfigError(
-            f"{flag} cannot be used for slides; the result of a slide holds classes and confidence."
+            "--confidence cannot be used for slides; the result of a slide holds classes and confidence."
         )
+    if args.agreement is not None:
+        raise ConfigError(
+            "--agreement cannot be used for slides, whose objects have the outlines of the head; remove it."
+        )
+    objects = instance_settings(args)
     head = load_head(args.head)
     with open_slide(args.image) as slide:
         slide.mpp = args.mpp or slide.mpp
@@ -106,7 +113,7 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
             output.note(f"'{slide.name}': {tissue.note}.")
         args.model = args.model or head.encoder_name
         model = load(args, output)
-        job = slide_run_job(slide, head, model, args.output, tissue, args.at_mpp, _part(args.part))
+        job = slide_run_job(slide, head, model, args.output, tissue, args.at_mpp, _part(args.part), objects)
         done = output.run(job)
     for note in done.notes:
         output.note(note)
@@ -116,11 +123,36 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
             "blocks": done.blocks,
             "computed": done.computed,
             "skipped": done.skipped,
+            **({} if objects is None else {"objects": done.objects}),
             "head": head.name,
             "model": model.name,
         },
-        f"{done.path}: computed {count(done.computed, 'block')}, {done.skipped} were complete before",
+        f"{done.path}: computed {count(done.computed, 'block')}, {done.skipped} were complete before"
+        f"{_found(objects is not None, done.objects)}",
     )
+
+
+def _found(wanted: bool, objects: int | None) -> str:
+    if not wanted:
+        return ""
+    if objects is None:
+        return "; the objects are numbered when all parts are complete"
+    return f", {count(objects, 'object')}"
+
+
+def instance_settings(args: argparse.Namespace) -> InstanceSettings | None:
+    """Return the settings of `--objects`; None for a class map.
+
+    Raises:
+        ConfigError: If a setting of `--objects` is given without this flag.
+    """
+    from ...predict.instances.settings import InstanceSettings
+
+    given = [field.name for field in fields(InstanceSettings) if getattr(args, field.name) is not None]
+    if given and not args.objects:
+        flag = "--" + given[0].replace("_", "-")
+        raise ConfigError(f"{flag} is a setting of --objects; add --objects or remove {flag}.")
+    return from_args(InstanceSettings, args) if args.objects else None
 
 
 def read_tissue(choice: str, slide: Slide) -> Tissue:

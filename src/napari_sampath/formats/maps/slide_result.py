@@ -5,6 +5,7 @@
         classes/0 ... 4             class ids, uint8 (NGFF 0.5); each level has half the size
         confidence/0 ... 4          probability of that class, 0 to 255
         blocks/3_7                  empty file: the block in row 3, column 7 is complete
+        objects/, block_objects/    see `slide_objects`
 
 A block consists of whole chunks at every level, so that several processes can write at the same time. It counts as
 complete when its file in `blocks` exists, which is created last.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import ClassInfo, FloatArray, UInt8Array
-from ...errors import StorageError
+from ...errors import ImageError, StorageError
 from ...files import JsonError, read_json
 
 if TYPE_CHECKING:
@@ -61,12 +62,22 @@ class SlideResult:
 
     Attributes:
         path: Folder of the result.
+        hw: Size (H, W) in pixels.
+        mpp: Micrometres per pixel; None if unknown.
+        factor: Level-0 pixels of the slide per pixel.
+        classes_of_head: The classes of the head.
         blocks: All blocks, row by row.
     """
 
     def __init__(self, path: Path, hw: tuple[int, int]) -> None:
         self.path = path
         self.hw = hw
+        stored = _stored(path)
+        self.mpp: float | None = stored["mpp"]
+        self.factor: float = stored["factor"]
+        self.classes_of_head = tuple(
+            ClassInfo(info["id"], info["name"], tuple(info["color"])) for info in stored["classes"]
+        )
         self.blocks = tuple(blocks_of(hw))
         self._arrays = {
             name: [_open_array(path / name / str(level)) for level in range(LEVELS)]
@@ -163,21 +174,72 @@ class SlideResult:
 
     def classes(self, box: Box, level: int = 0) -> UInt8Array:
         """Read the class ids of a box of a level; 0 where no block has been written."""
-        return self._read("classes", box, level)
+        return self.read("classes", box, level)
 
     def confidence(self, box: Box, level: int = 0) -> UInt8Array:
         """Read the confidence, 0 to 255, of a box of a level."""
-        return self._read("confidence", box, level)
+        return self.read("confidence", box, level)
 
-    def _read(self, name: str, box: Box, level: int) -> UInt8Array:
+    def read(self, name: str, box: Box, level: int = 0) -> UInt8Array:
+        """Read a box (r0, c0, r1, c1) of a level of the map "classes" or "confidence"."""
         r0, c0, r1, c1 = box
         values: UInt8Array = np.asarray(self._arrays[name][level][r0:r1, c0:c1])
         return values
+
+    def blocks_in(self, box: Box) -> list[Block]:
+        """Return the blocks that a box overlaps, row by row."""
+        cols = -(-self.hw[1] // BLOCK_PX)
+        rows = range(box[0] // BLOCK_PX, (box[2] - 1) // BLOCK_PX + 1)
+        return [
+            self.blocks[row * cols + col]
+            for row in rows
+            for col in range(box[1] // BLOCK_PX, (box[3] - 1) // BLOCK_PX + 1)
+        ]
+
+    def neighbours(self, block: Block) -> list[Block]:
+        """Return a block and those around it, row by row."""
+        r0, c0, r1, c1 = block.box
+        height, width = self.hw
+        return self.blocks_in((max(r0 - 1, 0), max(c0 - 1, 0), min(r1 + 1, height), min(c1 + 1, width)))
 
     @property
     def is_complete(self) -> bool:
         """True if all blocks are complete."""
         return all(self.is_done(block) for block in self.blocks)
+
+
+class ResultMap:
+    """A map of a result as an image that is read at any step, for display.
+
+    Args:
+        result: The result.
+        name: "classes" or "confidence".
+    """
+
+    def __init__(self, result: SlideResult, name: str) -> None:
+        self._result = result
+        self._name = name
+        self.hw = self.shape = result.hw
+
+    def read(self, box: Box, step: int) -> UInt8Array:
+        """Read every `step`-th pixel of a box; `step` is a power of two, and the box begins at a multiple of it.
+
+        Raises:
+            ImageError: If the result is gone.
+        """
+        level = min(LEVELS - 1, step.bit_length() - 1)
+        r0, c0, r1, c1 = box
+        part = r0 >> level, c0 >> level, -(-r1 >> level), -(-c1 >> level)
+        rest = step >> level
+        try:
+            return self._result.read(self._name, part, level)[::rest, ::rest]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ImageError(
+                f"'{self._result.path}' cannot be read ({error}); check the folder and segment the slide again."
+            ) from error
+
+    def close(self) -> None:
+        """Do nothing: the result has no open files."""
 
 
 def blocks_of(hw: tuple[int, int]) -> list[Block]:
@@ -199,21 +261,9 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(temporary, mode="w", zarr_format=3, attributes={"sampath": content})
         for name in ("classes", "confidence"):
-            levels = []
-            group = root.create_group(name)
-            for level in range(LEVELS):
-                group.create_array(
-                    str(level),
-                    shape=tuple(-(-length >> level) for length in content["hw"]),
-                    chunks=(CHUNK_PX, CHUNK_PX),
-                    dtype="uint8",
-                    fill_value=0,
-                    dimension_names=["y", "x"],
-                )
-                side = (content["mpp"] or 1.0) * 2**level
-                transformation = {"type": "scale", "scale": [side, side]}
-                levels.append({"path": str(level), "coordinateTransformations": [transformation]})
-            group.attrs["ome"] = _ome(name, levels, content)
+            create_pyramid(root, name, content["hw"], content["mpp"], "uint8")
+        group: Any = root["classes"]
+        group.attrs["ome"] = {**group.attrs["ome"], "image-label": _image_label(content["classes"])}
         (temporary / "blocks").mkdir()
         with contextlib.suppress(OSError):  # Another process created the result at the same time.
             os.rename(temporary, path)
@@ -225,21 +275,40 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _ome(name: str, levels: list[dict[str, Any]], content: dict[str, Any]) -> dict[str, Any]:
-    unit = {"unit": "micrometer"} if content["mpp"] else {}
+def create_pyramid(
+    root: zarr.Group, name: str, hw: Sequence[int], mpp: float | None, dtype: str
+) -> list[zarr.Array[Any]]:
+    """Create an empty map of `LEVELS` levels in a group, with the metadata of NGFF 0.5; return its levels."""
+    group: Any = root.create_group(name)
+    levels, arrays = [], []
+    for level in range(LEVELS):
+        array = group.create_array(
+            str(level),
+            shape=tuple(-(-length >> level) for length in hw),
+            chunks=(CHUNK_PX, CHUNK_PX),
+            dtype=dtype,
+            fill_value=0,
+            dimension_names=["y", "x"],
+        )
+        arrays.append(array)
+        side = (mpp or 1.0) * 2**level
+        transformation = {"type": "scale", "scale": [side, side]}
+        levels.append({"path": str(level), "coordinateTransformations": [transformation]})
+    unit = {"unit": "micrometer"} if mpp else {}
     axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
-    ome: dict[str, Any] = {
+    group.attrs["ome"] = {
         "version": VERSION,
         "multiscales": [{"name": name, "axes": axes, "datasets": levels}],
     }
-    if name == "classes":
-        colors = [
-            {"label-value": info["id"], "rgba": [*info["color"], 255 if info["id"] else 0]}
-            for info in content["classes"]
-        ]
-        properties = [{"label-value": info["id"], "class": info["name"]} for info in content["classes"]]
-        ome["image-label"] = {"version": VERSION, "colors": colors, "properties": properties}
-    return ome
+    return arrays
+
+
+def _image_label(classes: list[dict[str, Any]]) -> dict[str, Any]:
+    colors = [
+        {"label-value": info["id"], "rgba": [*info["color"], 255 if info["id"] else 0]} for info in classes
+    ]
+    properties = [{"label-value": info["id"], "class": info["name"]} for info in classes]
+    return {"version": VERSION, "colors": colors, "properties": properties}
 
 
 def _stored(path: Path) -> Any:

@@ -93,13 +93,17 @@ def split_mask(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMas
     """
     areas: IntArray = label(mask, connectivity=2)
     for number, window in enumerate(ndimage.find_objects(areas), start=1):
-        bits = areas[window] == number
-        if np.count_nonzero(bits) < settings.min_area_px:
-            continue
-        parts = split(bits, settings) if max(bits.shape) <= _FINE_PX else _split_coarse(bits, settings)
-        for part, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
-            row, col = window[0].start + rows.start, window[1].start + cols.start
-            yield LocalMask(row, col, parts[rows, cols] == part)
+        for part in split_component(areas[window] == number, settings):
+            yield LocalMask(window[0].start + part.row, window[1].start + part.col, part.bitmap)
+
+
+def split_component(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
+    """Yield the objects in one component (H, W), 8-connected; none if it has fewer than `min_area_px` pixels."""
+    if np.count_nonzero(mask) < settings.min_area_px:
+        return
+    parts = split(mask, settings) if max(mask.shape) <= _FINE_PX else _split_coarse(mask, settings)
+    for part, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
+        yield LocalMask(rows.start, cols.start, parts[rows, cols] == part)
 
 
 def split(mask: BoolArray, settings: InstanceSettings) -> IntArray:

@@ -6,22 +6,26 @@ are chosen by the tissue and by the tile grid of the whole slide.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from ...formats.maps.slide_result import BLOCK_PX, SlideResult
+from ...formats.maps.slide_result import BLOCK_PX, Block, SlideResult
 from ...geometry import Frame
 from ...images.slides import Slide
 from ...images.slides.scaled import ScaledSlide
 from ...images.slides.tissue import Tissue
 from ...jobs import Job, Progress
 from ..head_tiles import head_tile_px, head_tiles
-from ..segmentation import Segmentation, check_match, overlaps, segment_job
+from ..segmentation import check_match, overlaps, segment_job
+from .objects_job import slide_objects_job
 
 if TYPE_CHECKING:
     from ...heads import LoadedHead
+    from ..instances.settings import InstanceSettings
     from ..model import Model
 
 _VERSION = 2
@@ -44,6 +48,8 @@ class SlideRun:
     """Number of blocks that were done before."""
     notes: tuple[str, ...]
     """Sentences for the user."""
+    objects: int | None = None
+    """Number of objects; None if they were not separated, or blocks are missing."""
 
 
 def slide_run_job(
@@ -54,6 +60,7 @@ def slide_run_job(
     tissue: Tissue,
     mpp: float | None = None,
     part: tuple[int, int] = (1, 1),
+    objects: InstanceSettings | None = None,
 ) -> Job[SlideRun]:
     """Make a job that segments a slide; it can be cancelled, killed and continued at any time.
 
@@ -66,45 +73,128 @@ def slide_run_job(
         mpp: Micrometres per pixel at which the head runs; that of its training images by default, and that of level 0
             if this is unknown or the slide's scale is.
         part: (number, count): compute every `count`-th block, from the `number`-th on (from 1), to share the work.
+        objects: How objects are separated, if they are. The process that completes the last block numbers them.
 
     Raises:
         WeightsError: If the head was trained on another model.
         ConfigError: If `part` is not within its count, or the scale is out of range.
         StorageError: If the result cannot be written.
     """
-    check_match(head, model)
-    first, count = part
-    if not 1 <= first <= count:
-        raise ConfigError(f"The part {first}/{count} does not exist; give a number from 1 to {count}.")
-    factor, notes = scale_factor(slide, head, mpp)
-    scaled = ScaledSlide(slide, factor)
-    hw = scaled.shape[0], scaled.shape[1]
-    tile_px = head_tile_px(head)
-    fingerprint = _fingerprint(slide, head, model, tissue, factor, tile_px)
-    result, note = SlideResult.open(
-        path, hw, slide.mpp and slide.mpp * factor, factor, head.classes, fingerprint
-    )
-    notes += (note,) if note else ()
-    wanted = [block for block in result.blocks if tissue.touches(_level0(block.box, factor))]
-    for block in result.blocks if first == 1 else ():
-        if block not in wanted:
-            result.mark(block)
-    own = wanted[first - 1 :: count]
-    missing = [block for block in own if not result.is_done(block)]
+    _check_part(part)
+    plan = SlidePlan.make(slide, head, model, path, tissue, mpp)
+    return (yield from plan_job(plan, part, objects))
 
-    def is_blank(frame: Frame) -> bool:
-        box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
-        return not tissue.touches(_level0(box, factor))
 
-    label = f"Segmenting '{slide.name}' with {head.name}"
-    frames = head_tiles(hw, tile_px)
-    counts = [sum(overlaps(frame, block.box) for frame in frames) for block in missing]
-    for number, block in enumerate(missing):
-        job = segment_job(scaled, head, model, block.box, is_blank, tile_px=tile_px)
-        segmentation = yield from _forwarded(job, sum(counts[:number]), sum(counts), label)
-        result.write(block, segmentation.labels, segmentation.confidence)
-    yield Progress(sum(counts), sum(counts), label, "tiles")
-    return SlideRun(result.path, len(result.blocks), len(missing), len(own) - len(missing), notes)
+def plan_job(
+    plan: SlidePlan,
+    part: tuple[int, int] = (1, 1),
+    objects: InstanceSettings | None = None,
+    choose: Callable[[Sequence[Block]], Block] = itemgetter(0),
+    on_block: Callable[[Block], object] = lambda block: None,
+) -> Job[SlideRun]:
+    """Make a job that computes the blocks of a plan.
+
+    Args:
+        plan: The plan.
+        part: As for `slide_run_job`.
+        objects: As for `slide_run_job`.
+        choose: Returns the block to compute next from those that are missing.
+        on_block: Called after a block has been written.
+    """
+    first, count = _check_part(part)
+    if first == 1:
+        plan.mark_blank()
+    own = plan.wanted[first - 1 :: count]
+    missing = [block for block in own if not plan.result.is_done(block)]
+    computed, done, total = len(missing), 0, sum(map(plan.tiles, missing))
+    while missing:
+        block = choose(missing)
+        missing.remove(block)
+        for step in plan.block_job(block):
+            yield Progress(done + step.done, total, plan.label, "tiles")
+        done += plan.tiles(block)
+        on_block(block)
+    yield Progress(total, total, plan.label, "tiles")
+    found = None if objects is None else (yield from slide_objects_job(plan.result, objects, own))
+    blocks = len(plan.result.blocks)
+    return SlideRun(plan.result.path, blocks, computed, len(own) - computed, plan.notes, found)
+
+
+def _check_part(part: tuple[int, int]) -> tuple[int, int]:
+    number, count = part
+    if not 1 <= number <= count:
+        raise ConfigError(f"The part {number}/{count} does not exist; give a number from 1 to {count}.")
+    return part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlidePlan:
+    """What a run computes; made once in each process that takes part."""
+
+    slide: ScaledSlide
+    """The slide at the scale of the head."""
+    head: LoadedHead
+    model: Model
+    tissue: Tissue
+    tile_px: int
+    """Side of the tiles in pixels of the result."""
+    result: SlideResult
+    wanted: tuple[Block, ...]
+    """The blocks with tissue."""
+    notes: tuple[str, ...]
+    """Sentences for the user."""
+
+    @classmethod
+    def make(
+        cls,
+        slide: Slide,
+        head: LoadedHead,
+        model: Model,
+        path: Path,
+        tissue: Tissue,
+        mpp: float | None = None,
+        magnification: float = 1.0,
+    ) -> SlidePlan:
+        """Open or create the result of a run; see `slide_run_job` and `head_tile_px` for arguments and errors."""
+        check_match(head, model)
+        factor, notes = scale_factor(slide, head, mpp)
+        scaled = ScaledSlide(slide, factor)
+        tile_px = head_tile_px(head, magnification=magnification)
+        fingerprint = _fingerprint(slide, head, model, tissue, factor, tile_px)
+        hw = scaled.shape[0], scaled.shape[1]
+        result, note = SlideResult.open(
+            path, hw, slide.mpp and slide.mpp * factor, factor, head.classes, fingerprint
+        )
+        notes += (note,) if note else ()
+        wanted = tuple(block for block in result.blocks if tissue.touches(_level0(block.box, factor)))
+        return cls(scaled, head, model, tissue, tile_px, result, wanted, notes)
+
+    @property
+    def label(self) -> str:
+        """Description of the run for progress bars."""
+        return f"Segmenting '{self.slide.slide.name}' with {self.head.name}"
+
+    def mark_blank(self) -> None:
+        """Mark the blocks without tissue as complete."""
+        for block in self.result.blocks:
+            if block not in self.wanted:
+                self.result.mark(block)
+
+    def tiles(self, block: Block) -> int:
+        """Return the number of tiles that reach into a block."""
+        hw = self.slide.shape[0], self.slide.shape[1]
+        return sum(overlaps(frame, block.box) for frame in head_tiles(hw, self.tile_px))
+
+    def block_job(self, block: Block) -> Job[None]:
+        """Make a job that computes a block and writes it."""
+
+        def is_blank(frame: Frame) -> bool:
+            box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
+            return not self.tissue.touches(_level0(box, self.slide.factor))
+
+        job = segment_job(self.slide, self.head, self.model, block.box, is_blank, tile_px=self.tile_px)
+        segmentation = yield from job
+        self.result.write(block, segmentation.labels, segmentation.confidence)
 
 
 def scale_factor(slide: Slide, head: LoadedHead, mpp: float | None = None) -> tuple[float, tuple[str, ...]]:
@@ -136,17 +226,6 @@ def scale_factor(slide: Slide, head: LoadedHead, mpp: float | None = None) -> tu
     # Whole factors, so that levels are used as they are, if the error is below 2 %
     whole = round(factor)
     return (float(whole) if whole and abs(factor / whole - 1) < 0.02 else factor), ((note,) if note else ())
-
-
-def _forwarded(job: Job[Segmentation], done: int, total: int, label: str) -> Job[Segmentation]:
-    """Run the job of a block, and report its tiles among those of all blocks."""
-    while True:
-        try:
-            step = next(job)
-        except StopIteration as stop:
-            segmentation: Segmentation = stop.value
-            return segmentation
-        yield Progress(done + step.done, total, label, "tiles")
 
 
 def _level0(box: tuple[int, int, int, int], factor: float) -> tuple[float, float, float, float]:

@@ -1,0 +1,243 @@
+"""The objects in the result of a slide: those of each block while the run lasts, then a table and an instance map.
+
+RESULT.ome.zarr/
+block_objects/SETTINGS/3_7/     the objects that block 3, 7 found; renamed into place when it is complete
+numbers                     uint32, number of the object at each pixel of the block and its margin
+edges/top ...               components at the four edges of the block
+table/class_id ...          one array per column
+objects/                        written last; attributes "sampath": settings of the objects
+numbers/0 ... 4             number of the object at each pixel, uint32 (NGFF 0.5)
+table/class_id ...          row i describes object i + 1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ...errors import StorageError
+from ...files import LEFTOVER_S, JsonError, read_json
+from ...files.messages import storage_error
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ...arrays import BoolArray, FloatArray, IntArray, UInt8Array
+
+EDGES = ("top", "bottom", "left", "right")
+_CHUNK_PX = 1024
+_CHUNK_ROWS = 2**16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectTable:
+    """Properties of N objects, in pixels of the result."""
+
+    class_id: UInt8Array
+    """(N,) uint8"""
+    score: FloatArray
+    """(N,) float32, mean probability of the class, 0..1."""
+    area_px: IntArray
+    """(N,) int64"""
+    box: IntArray
+    """(N, 4) int64, (r0, c0, r1, c1); r1 and c1 are exclusive."""
+    first_rc: IntArray
+    """(N, 2) int64, (row, col) of the first pixel in reading order."""
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+    @classmethod
+    def of_rows(cls, rows: list[tuple[int, float, int, tuple[int, ...], tuple[int, ...]]]) -> ObjectTable:
+        """Make a table of rows (class id, score, area, box, first pixel)."""
+        class_id, score, area, box, first = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        return cls(
+            np.array(class_id, np.uint8),
+            np.array(score, np.float32),
+            np.array(area, np.int64),
+            np.array(box, np.int64).reshape(-1, 4),
+            np.array(first, np.int64).reshape(-1, 2),
+        )
+
+    def take(self, rows: BoolArray | IntArray) -> ObjectTable:
+        """Return some rows."""
+        return ObjectTable(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def joined(self, *others: ObjectTable) -> ObjectTable:
+        """Return a table with the rows of others after its own."""
+        return ObjectTable(
+            *(
+                np.concatenate([getattr(table, field.name) for table in (self, *others)])
+                for field in fields(self)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockObjects:
+    """What one block contributes to the objects of a slide."""
+
+    origin_rc: tuple[int, int]
+    """First pixel of `numbers` in the result."""
+    numbers: npt.NDArray[np.uint32]
+    """(h, w), row of the table + 1 at each pixel of the block and its margin; 0 elsewhere."""
+    table: ObjectTable
+    """Whole objects and pieces."""
+    is_piece: BoolArray
+    """(N,) True for the part in this block of a component that the block does not see whole."""
+    edges: Mapping[str, IntArray]
+    """Edge of the block -> (L,) int64: row + 1 of a piece, -(class id) of a component that is seen whole, or 0."""
+
+
+class BlockObjectStore:
+    """The objects of the blocks of a result, for one set of settings.
+
+    Args:
+        result: Folder of the result.
+        settings: Name of the settings; others get another folder.
+    """
+
+    def __init__(self, result: Path, settings: str) -> None:
+        self.path = result / "block_objects" / settings
+
+    def has(self, name: str) -> bool:
+        """Return True if a block has been written."""
+        return (self.path / name).exists()
+
+    def write(self, name: str, objects: BlockObjects) -> None:
+        """Write the objects of a block; if another process was faster, keep those.
+
+        Raises:
+            StorageError: If the disk is full or the folder is gone.
+        """
+        import zarr
+
+        arrays: dict[str, Any] = {f"edge_{edge}": values for edge, values in objects.edges.items()}
+        arrays |= {field.name: getattr(objects.table, field.name) for field in fields(ObjectTable)}
+        arrays |= {"origin_rc": np.array(objects.origin_rc), "is_piece": objects.is_piece}
+        with new_folder(self.path / name) as folder:
+            shape = objects.numbers.shape
+            numbers = zarr.create_array(
+                folder / "numbers", shape=shape, chunks=(_CHUNK_PX,) * 2, dtype="uint32"
+            )
+            numbers[:] = objects.numbers
+            np.savez(folder / "table.npz", **arrays)
+
+    def read(self, name: str) -> BlockObjects:
+        """Read the objects of a block; its `numbers` are read when they are sliced.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        import zarr
+
+        folder = self.path / name
+        try:
+            with np.load(folder / "table.npz", allow_pickle=False) as file:
+                row, col = map(int, file["origin_rc"])
+                table = ObjectTable(*(file[field.name] for field in fields(ObjectTable)))
+                edges = {edge: file[f"edge_{edge}"] for edge in EDGES}
+                is_piece = file["is_piece"]
+            numbers: Any = zarr.open_array(folder / "numbers", mode="r")
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise StorageError(
+                f"'{folder}' cannot be read ({error}); delete it and run the same command again."
+            ) from error
+        return BlockObjects((row, col), numbers, table, is_piece, edges)
+
+
+class SlideObjects:
+    """The objects of a complete result; see `objects_of`.
+
+    Attributes:
+        table: Their properties; row i describes object i + 1.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        root = zarr.open_group(path, mode="r")
+        self.table = ObjectTable(*(np.asarray(root[f"table/{field.name}"]) for field in fields(ObjectTable)))
+        self._numbers = root["numbers"]
+
+    def numbers(self, box: tuple[int, int, int, int], level: int = 0) -> npt.NDArray[np.uint32]:
+        """Read the numbers of the objects in a box (r0, c0, r1, c1) of a level; 0 where there is none."""
+        r0, c0, r1, c1 = box
+        values: npt.NDArray[np.uint32] = np.asarray(self._numbers[str(level)][r0:r1, c0:c1])  # type: ignore[index,call-overload]
+        return values
+
+
+def objects_of(result: Path) -> SlideObjects | None:
+    """Return the objects of a result; None if they have not been separated."""
+    return SlideObjects(result / "objects") if (result / "objects").exists() else None
+
+
+def objects_settings(result: Path) -> str | None:
+    """Return the name of the settings of the objects of a result; None if there are none."""
+    try:
+        settings: str = read_json(result / "objects" / "zarr.json")["attributes"]["sampath"]["settings"]
+        return settings
+    except (OSError, JsonError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, is_outdated: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """Give a temporary folder that gets its name when it is complete.
+
+    Args:
+        path: The folder. If it exists at the end, it is kept.
+        is_outdated: Returns whether a folder that exists at the end is replaced.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield temporary
+        if path.exists() and is_outdated():
+            old = temporary.with_suffix(".old")
+            with contextlib.suppress(FileNotFoundError):  # Another process replaced it at the same time.
+                os.rename(path, old)
+            shutil.rmtree(old, ignore_errors=True)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.exists():
+                raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete the temporary folders that killed processes left."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(FileNotFoundError):  # Its process is alive and has renamed it.
+            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_table(root: Any, table: ObjectTable) -> None:
+    """Write a table into a group, an array per column."""
+    for field in fields(table):
+        values = getattr(table, field.name)
+        chunks = (_CHUNK_ROWS, *values.shape[1:])
+        array = root.create_array(
+            f"table/{field.name}", shape=values.shape, dtype=values.dtype, chunks=chunks
+        )
+        if values.size:
+            array[:] = values
