@@ -4,7 +4,6 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from napari_sampath.annotations import (
     perform,
     prepare,
 )
-from napari_sampath.annotations.masks import tiled_map
 from napari_sampath.annotations.masks.masks import clip
 from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
@@ -346,13 +344,8 @@ def check(document: Document, plain: Plain) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(moves, max_size=14), st.sampled_from([8, 256]))
-def test_any_sequence_matches_the_plain_model_and_can_be_undone(moves: list[tuple], tile_px: int) -> None:
-    with mock.patch.object(tiled_map, "MAP_TILE_PX", tile_px):
-        back_and_forth(moves)
-
-
-def back_and_forth(moves: list[tuple]) -> None:
+@given(st.lists(moves, max_size=14))
+def test_any_sequence_matches_the_plain_model_and_can_be_undone(moves: list[tuple]) -> None:
     document, replayed, plain = Document(HW, CLASSES), Document(HW, CLASSES), Plain()
     beside = Edits(Document(HW, CLASSES))
     states, patches = [state_of(document)], []

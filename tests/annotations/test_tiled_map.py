@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sampath.annotations import Delete, TiledMap, perform
-from napari_sampath.annotations.masks.tiled_map import MAP_TILE_PX
+from napari_sampath.annotations.masks.tiles import TILE_PX
 from napari_sampath.errors import ImageError
 from support.slide import SIDE, annotated_slide
 
-HW = (MAP_TILE_PX + 70, 2 * MAP_TILE_PX + 30)
-spots = st.sampled_from([0, 1, MAP_TILE_PX - 1, MAP_TILE_PX, MAP_TILE_PX + 1, MAP_TILE_PX + 60])
-spans = st.tuples(spots, st.integers(0, MAP_TILE_PX + 20))
+HW = (TILE_PX + 70, 2 * TILE_PX + 30)
+spots = st.sampled_from([0, 1, TILE_PX - 1, TILE_PX, TILE_PX + 1, TILE_PX + 60])
+spans = st.tuples(spots, st.integers(0, TILE_PX + 20))
 steps = st.sampled_from([None, 1, 3])
 slices = st.builds(
     lambda start, length, step: slice(start, start + length, step), spots, st.integers(0, 90), steps
@@ -55,7 +55,7 @@ def test_indexing_matches_an_array(writes: list, key: object) -> None:
     assert not plain[~covered].any()
 
 
-boxes = st.tuples(spots, spots, st.integers(1, MAP_TILE_PX + 40), st.integers(1, 2 * MAP_TILE_PX)).map(
+boxes = st.tuples(spots, spots, st.integers(1, TILE_PX + 40), st.integers(1, 2 * TILE_PX)).map(
     lambda at: (at[0], at[1], min(at[0] + at[2], HW[0]), min(at[1] + at[3], HW[1]))
 )
 changes = st.one_of(

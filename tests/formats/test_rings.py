@@ -12,7 +12,7 @@ from shapely.geometry import Polygon
 from napari_sampath.arrays import LocalMask
 from napari_sampath.errors import DatasetError, ImageError
 from napari_sampath.formats import rings
-from napari_sampath.formats.run_lengths import decode_coco, encode_coco, unpack_coco
+from napari_sampath.formats.run_lengths import ColumnRuns, encode_coco, unpack_coco
 
 # pycocotools 2.0.11 converts arrays in numpy 1's way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -92,13 +92,13 @@ def test_run_lengths_equal_those_of_the_coco_api(dense: np.ndarray) -> None:
     )
     packed = coco_masks.encode(np.asfortranarray(dense.astype(np.uint8)))["counts"].decode()
     assert unpack_coco(packed) == counts
-    np.testing.assert_array_equal(decode_coco(counts, hw).to_dense(hw), dense)
+    np.testing.assert_array_equal(ColumnRuns.parse(counts, hw).decode().to_dense(hw), dense)
 
 
 def test_a_small_mask_in_a_whole_slide_is_encoded_within_its_box() -> None:
     hw = (40_000, 40_000)
     mask = LocalMask(39_000, 38_000, np.ones((20, 30), dtype=bool))
-    back = decode_coco(encode_coco(mask, hw), hw)
+    back = ColumnRuns.parse(encode_coco(mask, hw), hw).decode()
     assert (back.row, back.col, back.bitmap.shape) == (39_000, 38_000, (20, 30))
     assert back.bitmap.all()
 

@@ -18,7 +18,7 @@ from skimage.measure import label
 from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.errors import ConfigError, DatasetError, PromptError
-from napari_sampath.formats.run_lengths import decode_coco, encode_coco
+from napari_sampath.formats.run_lengths import ColumnRuns, encode_coco
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
 from napari_sampath.predict import Model
@@ -351,7 +351,7 @@ def test_run_lengths_equal_those_of_coco(bits: np.ndarray, full: bool, empty: bo
     counts = encode_coco(mask, bits.shape)
     (expected,) = mask_to_rle_pytorch(torch.from_numpy(bits)[None])
     assert counts == expected["counts"]
-    back = decode_coco(counts, bits.shape)
+    back = ColumnRuns.parse(counts, bits.shape).decode()
     assert (back.row, back.col) == (mask.row, mask.col)
     np.testing.assert_array_equal(back.bitmap, mask.bitmap)
 
@@ -359,7 +359,7 @@ def test_run_lengths_equal_those_of_coco(bits: np.ndarray, full: bool, empty: bo
 @pytest.mark.parametrize("counts", [[5], [3, 4], [13, -1], []])
 def test_invalid_run_lengths_are_rejected(counts: list[int]) -> None:
     with pytest.raises(DatasetError, match="The runs cover"):
-        decode_coco(counts, (3, 4))
+        ColumnRuns.parse(counts, (3, 4)).decode()
 
 
 def test_public_name() -> None:

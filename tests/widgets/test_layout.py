@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,26 +20,35 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-DOCKS = ("objects:Objects", "segment:Segment", "train:Train", "folder:Folder", "export:Export")
+DOCKS = {
+    "objects": "Objects",
+    "segment": "Segment",
+    "train": "Train",
+    "folder": "Folder",
+    "export": "Export",
+}.items()
 
 
-@pytest.mark.parametrize("name", DOCKS)
-def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray, name: str) -> None:
-    module, kind = name.split(":")
+def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
-    dock_class = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")
-    dock = dock_class(window.viewer, window.state)
-    window.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
-    dock.parentWidget().raise_()
-    dock.status.say(
-        "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
-        "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
-    )
+    docks = []
+    for module, kind in DOCKS:
+        dock = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")(
+            window.viewer, window.state
+        )
+        window.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
+        dock.status.say(
+            "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
+            "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
+        )
+        docks.append(dock)
     for theme in ("dark", "light"):
         window.viewer.theme = theme
-        window.driver.settle()
-        assert_nothing_cut_off(window.viewer, dock)
+        for dock in docks:
+            dock.parentWidget().raise_()
+            window.driver.settle()
+            assert_nothing_cut_off(window.viewer, dock)
 
 
 def test_the_check_finds_a_label_that_is_cut_off(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -52,12 +62,12 @@ def test_the_check_finds_a_label_that_is_cut_off(open_window: Callable[..., Any]
         assert_nothing_cut_off(window.viewer, window.dock)
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_text_has_enough_contrast(open_window: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
+def test_text_has_enough_contrast(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
-    window.viewer.theme = theme
-    window.driver.settle()
-    for label in (window.dock.candidate, window.dock.status.message):
+    labels = window.dock.candidate, window.dock.status.message
+    for theme, label in product(("dark", "light"), labels):
+        window.viewer.theme = theme
+        window.driver.settle()
         image = label.grab().toImage()
         values = [
             image.pixelColor(x, y).lightnessF() for x in range(image.width()) for y in range(image.height())

@@ -193,15 +193,6 @@ class ColumnRuns:
         return LocalMask.from_dense(decode(lengths, (w, h)).T, rows.start, cols.start)
 
 
-def decode_coco(counts: Sequence[int] | IntArray | str, hw: tuple[int, int]) -> LocalMask:
-    """Decode the COCO `counts` of an image of size (H, W), as a list or compressed.
-
-    Raises:
-        DatasetError: If the runs do not add up to H * W.
-    """
-    return ColumnRuns.parse(counts, hw).decode()
-
-
 def unpack_coco(text: str) -> list[int]:
     """Decode the compressed `counts` of the COCO API (`rleToString` in `maskApi.c`).
 

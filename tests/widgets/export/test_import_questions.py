@@ -38,23 +38,24 @@ def areas(height: int, width: int) -> np.ndarray:
     return values
 
 
-@pytest.mark.parametrize(("answer", "classes"), [("6 classes", 6), ("6 objects", 1), ("Cancel", 0)])
 def test_values_of_a_label_map_are_asked_about(
-    window: Any, dock: Any, tissue: np.ndarray, tmp_path: Path, answer: str, classes: int
+    window: Any, dock: Any, tissue: np.ndarray, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.png"
     Image.fromarray(areas(*tissue.shape[:2])).save(path)
-    dock.import_from(path)
-    settle(dock)
-    assert "has 6 values, which are classes or numbers of objects." in dock.question_panel.text.text()
-    assert answers(dock) == ["6 classes", "6 objects", "Cancel"]
-    assert not window.session.document.objects
-    press(window, dock, answer)
-    objects = window.session.document.objects.values()
-    assert len({obj.class_id for obj in objects}) == classes
-    if classes:
-        assert len(objects) == 6
-        assert "6 values were read as" in dock.status.message.text()
+    for answer, classes in {"Cancel": 0, "6 objects": 1, "6 classes": 6}.items():
+        dock.import_from(path)
+        settle(dock)
+        assert "has 6 values, which are classes or numbers of objects." in dock.question_panel.text.text()
+        assert answers(dock) == ["6 classes", "6 objects", "Cancel"]
+        assert not window.session.document.objects
+        press(window, dock, answer)
+        objects = window.session.document.objects.values()
+        assert len({obj.class_id for obj in objects}) == classes
+        if classes:
+            assert len(objects) == 6
+            assert "6 values were read as" in dock.status.message.text()
+            window.session.undo()
 
 
 def test_another_size_is_asked_about(window: Any, dock: Any, tissue: np.ndarray, tmp_path: Path) -> None:

@@ -69,19 +69,19 @@ def test_a_shapes_layer_with_another_transform(window: Any, dock: Any) -> None:
     assert "1 lines without an area" in dock.status.message.text()
 
 
-@pytest.mark.parametrize("kind", ["size", "stack", "empty"])
-def test_layers_that_do_not_fit_are_refused(window: Any, dock: Any, tissue: np.ndarray, kind: str) -> None:
-    shape = {"size": (20, 20), "stack": (3, *tissue.shape[:2]), "empty": tissue.shape[:2]}[kind]
-    data = np.zeros(shape, np.int32)
-    if kind != "empty":
-        data[..., 5:9, 5:9] = 1
-    window.viewer.add_labels(data, name=kind)
-    wait_until(lambda: dock.layers.layer.currentText() == kind, 10, "the layer in the list")
-    dock.layers.class_name.setCurrentText("nucleus")
-    window.driver.press(dock.layers.add_button)
-    words = {"size": "20 x 20 px", "stack": "3 dimensions", "empty": "no objects"}[kind]
-    assert words in dock.status.message.text()
-    assert not window.session.document.objects
+def test_layers_that_do_not_fit_are_refused(window: Any, dock: Any, tissue: np.ndarray) -> None:
+    hw = tissue.shape[:2]
+    for words, shape in {"20 x 20 px": (20, 20), "no objects": hw, "3 dimensions": (3, *hw)}.items():
+        data = np.zeros(shape, np.int32)
+        if words != "no objects":
+            data[..., 5:9, 5:9] = 1
+        layer = window.viewer.add_labels(data, name=words)
+        wait_until(lambda name=words: dock.layers.layer.currentText() == name, 10, "the layer in the list")
+        dock.layers.class_name.setCurrentText("nucleus")
+        window.driver.press(dock.layers.add_button)
+        assert words in dock.status.message.text()
+        assert not window.session.document.objects
+        window.viewer.layers.remove(layer)
 
 
 def test_own_layers_are_not_offered(window: Any, dock: Any) -> None:

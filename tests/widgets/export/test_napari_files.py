@@ -57,7 +57,7 @@ def test_high_numbers_and_many_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [np.zeros((2, 3, 4), int), np.full((3, 4), -1)])
 def test_other_layers_are_refused(data: Any, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="two dimensions"):
+    with pytest.raises(ImageError, match="two-dimensional layer"):
         write_coco(str(tmp_path / "a.json"), data, {})
     assert not list(tmp_path.iterdir())
 

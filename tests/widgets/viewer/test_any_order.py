@@ -1,7 +1,11 @@
-"""Random sequences of user actions: the layers equal the session, and the journal restores it."""
+"""Random sequences of user actions: the layers equal the session, and the journal restores it.
+
+`SAMPATH_MONKEY_STEPS=2000` makes long runs.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
-STEPS = 60
+STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "40"))
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 OFTEN = ["brush", "click", "commit", "commit", "undo"]

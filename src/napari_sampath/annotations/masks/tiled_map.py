@@ -13,7 +13,6 @@ from .map_view import MapView, by_tile, normalize, split_at_tiles
 from .masks import Box, union
 from .tiles import TILE_PX, Packed, Tile, equal, opened, packed, pixels_of, size_of, summary_of
 
-MAP_TILE_PX = TILE_PX
 MAX_OPEN = 128
 """Number of tiles of a large map that stay open for writing, 32 MiB of int32; see `TiledMap`."""
 SMALL_MAP = 1024

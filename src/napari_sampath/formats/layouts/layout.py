@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,36 +19,11 @@ from .masks import MasksWriter
 from .nnunet import NnunetWriter
 from .nuclei import CellvitWriter, HovernetWriter
 from .sample import Sample
+from .writer import LayoutWriter
 from .yolo import YoloWriter
 
-
-class Writer(Protocol):
-    """Writes the samples of one export."""
-
-    root: str
-    """Folder of the dataset inside the export; "" for the export itself."""
-
-    def add(self, sample: Sample) -> None:
-        """Write one image or patch."""
-
-    def finish(self) -> Sequence[str]:
-        """Write the files that all images share; return sentences on how to use the dataset."""
-
-
-class MakeWriter(Protocol):
-    """Makes the writer of a layout."""
-
-    def __call__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> Writer:
-        """Make a writer.
-
-        Args:
-            folder: The folder to write to.
-            classes: The class list of the project.
-            name: Name of the project.
-            ignores: Whether unverified pixels are ignored instead of background.
-        """
+MakeWriter = Callable[[ExportFolder, tuple[ClassInfo, ...], str, bool], LayoutWriter]
+"""Makes the writer of a layout; arguments: see `LayoutWriter`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,45 +6,38 @@ bits with object numbers. A value of 255 in `labels/` is ignored.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ...arrays import ClassInfo
-from .folder import ExportFolder
 from .pixels import UNKNOWN, class_png, instance_png, json_bytes, png
 from .sample import Sample
+from .writer import LayoutWriter
 
 
-class MasksWriter:
+@dataclass
+class MasksWriter(LayoutWriter):
     """Writes images and masks."""
-
-    root = ""
-
-    def __init__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> None:
-        self._folder, self._classes, self._ignores = folder, classes, ignores
 
     def add(self, sample: Sample) -> None:
         """Write one image with its maps."""
         class_map = sample.class_map
-        if self._ignores:
+        if self.ignores:
             class_map = np.where(sample.unknown, UNKNOWN, class_map).astype(np.uint8)
         place = sample.split
-        self._folder.write(f"{place}/images/{sample.name}.png", png(sample.image))
-        self._folder.write(f"{place}/labels/{sample.name}.png", class_png(class_map, self._classes))
-        self._folder.write(
+        self.folder.write(f"{place}/images/{sample.name}.png", png(sample.image))
+        self.folder.write(f"{place}/labels/{sample.name}.png", class_png(class_map, self.classes))
+        self.folder.write(
             f"{place}/instances/{sample.name}.png", instance_png(sample.numbered_map, sample.name)
         )
 
     def finish(self) -> list[str]:
         """Write the class list."""
-        self._folder.write("classes.json", json_bytes([asdict(info) for info in self._classes]))
+        self.folder.write("classes.json", json_bytes([asdict(info) for info in self.classes]))
         remarks = [
             "labels/ has the class number of each pixel, instances/ the number of the object; 0 is background."
         ]
-        if self._ignores:
+        if self.ignores:
             remarks.append(
                 f"{UNKNOWN} in labels/ marks pixels that nobody verified; leave them out of the loss."
             )

@@ -9,36 +9,43 @@ states which are which.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...arrays import ClassInfo
-from .folder import ExportFolder
 from .pixels import json_bytes, png
 from .sample import Sample
+from .writer import LayoutWriter
 
 
-class NnunetWriter:
+@dataclass
+class NnunetWriter(LayoutWriter):
     """Writes images, class maps, `dataset.json` and `splits_final.json`."""
 
-    def __init__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> None:
-        title = re.sub("[^A-Za-z0-9]+", "", name) or "sampath"
-        self.root = f"Dataset001_{title}"
-        self._folder, self._ignores = folder, ignores
-        self._names = {info.id: info.name for info in classes}
-        self._ignore = max(self._names, default=0) + 1
-        self._cases: dict[str, list[str]] = {"train": [], "val": []}
+    _cases: dict[str, list[str]] = field(init=False, default_factory=lambda: {"train": [], "val": []})
+
+    @property
+    def root(self) -> str:
+        """Folder with the name of the dataset."""
+        return f"Dataset001_{re.sub('[^A-Za-z0-9]+', '', self.name) or 'sampath'}"
+
+    @property
+    def _names(self) -> dict[int, str]:
+        return {info.id: info.name for info in self.classes}
+
+    @property
+    def _ignore(self) -> int:
+        """The ignore label."""
+        return max(self._names, default=0) + 1
 
     def add(self, sample: Sample) -> None:
         """Write one image and its class map."""
         class_map = sample.class_map
-        if self._ignores:
+        if self.ignores:
             class_map = np.where(sample.unknown, self._ignore, class_map).astype(np.uint8)
         end = "Ts" if sample.split == "test" else "Tr"
-        self._folder.write(f"{self.root}/images{end}/{sample.name}_0000.png", png(sample.image))
-        self._folder.write(f"{self.root}/labels{end}/{sample.name}.png", png(class_map))
+        self.folder.write(f"{self.root}/images{end}/{sample.name}_0000.png", png(sample.image))
+        self.folder.write(f"{self.root}/labels{end}/{sample.name}.png", png(class_map))
         if sample.split in self._cases:
             self._cases[sample.split].append(sample.name)
 
@@ -48,7 +55,7 @@ class NnunetWriter:
         labels = {"background": 0} | {
             self._names.get(value, f"unused {value}"): value for value in range(1, highest + 1)
         }
-        if self._ignores:
+        if self.ignores:
             labels["ignore"] = self._ignore
         content = {
             "channel_names": {"0": "R", "1": "G", "2": "B"},
@@ -57,10 +64,10 @@ class NnunetWriter:
             "file_ending": ".png",
             "overwrite_image_reader_writer": "NaturalImage2DIO",
         }
-        self._folder.write(f"{self.root}/dataset.json", json_bytes(content))
+        self.folder.write(f"{self.root}/dataset.json", json_bytes(content))
         remarks = [f"Set nnUNet_raw to this folder; the dataset is {self.root}."]
         if self._cases["val"]:
-            self._folder.write(f"{self.root}/splits_final.json", json_bytes([self._cases]))
+            self.folder.write(f"{self.root}/splits_final.json", json_bytes([self._cases]))
             remarks.append(
                 f"After nnUNetv2_plan_and_preprocess, copy {self.root}/splits_final.json to nnUNet_preprocessed/"
                 f"{self.root}/ and train fold 0, so that no slide is in both splits."

@@ -12,44 +12,40 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...arrays import ClassInfo
-from .folder import ExportFolder
-from .numbered import NumberedWriter
 from .pixels import json_bytes, npy, png
 from .sample import Sample
+from .writer import LayoutWriter
 
 _FOLDS = {"train": "fold0", "val": "fold1", "test": "fold2"}
 _TISSUE = "unknown"
 """Tissue type of all images, because projects have none."""
 
 
-class HovernetWriter(NumberedWriter):
+@dataclass
+class HovernetWriter(LayoutWriter):
     """Writes `train/NAME.npy`, `valid/NAME.npy` and `test/NAME.npy`, int32 (H, W, 5), and `type_info.json`."""
 
-    def __init__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> None:
-        super().__init__(folder, classes, name, ignores)
-        self._sizes: set[tuple[int, ...]] = set()
+    _sizes: set[tuple[int, ...]] = field(init=False, default_factory=set)
 
     def add(self, sample: Sample) -> None:
         """Write one array."""
-        typed = sample.with_class_numbers(self._numbers).typed_map
+        typed = sample.with_class_numbers(self.numbers).typed_map
         maps = [sample.numbered_map[..., None], typed[..., None]]
         values = np.concatenate([sample.image, *maps], axis=-1, dtype=np.int32)
         place = "valid" if sample.split == "val" else sample.split
-        self._folder.write(f"{place}/{sample.name}.npy", npy(values))
+        self.folder.write(f"{place}/{sample.name}.npy", npy(values))
         self._sizes.add(sample.class_map.shape)
 
     def finish(self) -> list[str]:
         """Write the names and colours of the types."""
         types: dict[str, Any] = {"0": ["background", [0, 0, 0]]}
-        types |= {str(self._numbers[info.id]): [info.name, list(info.color)] for info in self._classes}
-        self._folder.write("type_info.json", json_bytes(types))
+        types |= {str(self.numbers[info.id]): [info.name, list(info.color)] for info in self.numbered}
+        self.folder.write("type_info.json", json_bytes(types))
         remarks = [
             f"Each .npy is int32 (H, W, 5): red, green, blue, instance map, type map. Set nr_type = {len(types)} in "
             "config.py and give these folders as train_dir_list and valid_dir_list; no file needs allow_pickle.",
@@ -63,38 +59,35 @@ class HovernetWriter(NumberedWriter):
         return remarks
 
 
-class CellvitWriter(NumberedWriter):
+@dataclass
+class CellvitWriter(LayoutWriter):
     """Writes `fold0` (train), `fold1` (val) and `fold2` (test), and the two configuration files."""
 
-    def __init__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> None:
-        super().__init__(folder, classes, name, ignores)
-        self._counts: dict[str, dict[str, Counter[int]]] = defaultdict(dict)
-        self._sizes: set[tuple[int, ...]] = set()
+    _counts: dict[str, dict[str, Counter[int]]] = field(init=False, default_factory=lambda: defaultdict(dict))
+    _sizes: set[tuple[int, ...]] = field(init=False, default_factory=set)
 
     def add(self, sample: Sample) -> None:
         """Write one image and its maps."""
-        fold, numbered = _FOLDS[sample.split], sample.with_class_numbers(self._numbers)
+        fold, numbered = _FOLDS[sample.split], sample.with_class_numbers(self.numbers)
         maps: Any = np.empty((), dtype=object)
         maps[()] = {
             "inst_map": sample.numbered_map.astype(np.int32),
             "type_map": numbered.typed_map.astype(np.int32),
         }
-        self._folder.write(f"{fold}/images/{sample.name}.png", png(sample.image))
-        self._folder.write(f"{fold}/labels/{sample.name}.npy", npy(maps))
+        self.folder.write(f"{fold}/images/{sample.name}.png", png(sample.image))
+        self.folder.write(f"{fold}/labels/{sample.name}.npy", npy(maps))
         self._counts[fold][f"{sample.name}.png"] = Counter(obj.class_id for obj in numbered.objects.items)
         self._sizes.add(sample.class_map.shape)
 
     def finish(self) -> list[str]:
         """Write the lists of the folds and the configuration files."""
-        names = [info.name for info in self._classes]
+        names = [info.name for info in self.numbered]
         for fold, images in self._counts.items():
             counts = [
                 [image, *(count[n] for n in range(1, len(names) + 1))] for image, count in images.items()
             ]
-            self._folder.write(f"{fold}/cell_count.csv", _csv(["Image", *names], counts))
-            self._folder.write(
+            self.folder.write(f"{fold}/cell_count.csv", _csv(["Image", *names], counts))
+            self.folder.write(
                 f"{fold}/types.csv", _csv(["img", "type"], [[image, _TISSUE] for image in images])
             )
         nuclei = "".join(
@@ -102,8 +95,8 @@ class CellvitWriter(NumberedWriter):
         )
         config = f"tissue_types:\n  {_TISSUE}: 0\nnuclei_types:\n{nuclei}"
         total = sum(map(len, self._counts.values()))
-        self._folder.write("dataset_config.yaml", config.encode("utf-8", "surrogatepass"))
-        self._folder.write("weight_config.yaml", f"tissue:\n  {_TISSUE}: {total}\n".encode())
+        self.folder.write("dataset_config.yaml", config.encode("utf-8", "surrogatepass"))
+        self.folder.write("weight_config.yaml", f"tissue:\n  {_TISSUE}: {total}\n".encode())
         remarks = [
             f"fold0 is train, fold1 val, fold2 test; num_nuclei_classes is {len(names) + 1}, num_tissue_classes is 1.",
             "Each .npy is a pickled dictionary, as CellViT expects; load it with allow_pickle=True only if you trust "

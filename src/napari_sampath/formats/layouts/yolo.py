@@ -6,29 +6,25 @@ https://docs.ultralytics.com/datasets/segment/. `data.yaml` states no path, so t
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
-from ...arrays import ClassInfo
 from ..outlines.yolo import label_text
-from .folder import ExportFolder
-from .numbered import NumberedWriter
 from .pixels import png
 from .sample import Sample
+from .writer import LayoutWriter
 
 
-class YoloWriter(NumberedWriter):
+@dataclass
+class YoloWriter(LayoutWriter):
     """Writes images, text files and `data.yaml`; classes are numbered from 0 without gaps."""
 
-    def __init__(
-        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
-    ) -> None:
-        super().__init__(folder, classes, name, ignores)
-        self._splits: set[str] = set()
+    _splits: set[str] = field(init=False, default_factory=set)
 
     def add(self, sample: Sample) -> None:
         """Write one image and its text file, which is empty if it has no objects."""
-        objects = sample.with_class_numbers(self._numbers).objects
-        self._folder.write(f"images/{sample.split}/{sample.name}.png", png(sample.image))
-        self._folder.write(f"labels/{sample.split}/{sample.name}.txt", label_text(objects))
+        objects = sample.with_class_numbers(self.numbers).objects
+        self.folder.write(f"images/{sample.split}/{sample.name}.png", png(sample.image))
+        self.folder.write(f"labels/{sample.split}/{sample.name}.txt", label_text(objects))
         self._splits.add(sample.split)
 
     def finish(self) -> list[str]:
@@ -36,11 +32,9 @@ class YoloWriter(NumberedWriter):
         lines = [f"{split}: images/{split}\n" for split in ("train", "val", "test") if split in self._splits]
         names = [
             f"  {index}: {json.dumps(info.name, ensure_ascii=False)}\n"
-            for index, info in enumerate(self._classes)
+            for index, info in enumerate(self.numbered)
         ]
-        self._folder.write(
-            "data.yaml", "".join([*lines, "names:\n", *names]).encode("utf-8", "surrogatepass")
-        )
+        self.folder.write("data.yaml", "".join([*lines, "names:\n", *names]).encode("utf-8", "surrogatepass"))
         remarks = ["YOLO's class 0 is the first class: its numbers are those below minus 1, without gaps."]
         if "val" not in self._splits:
             remarks.append(

@@ -12,9 +12,10 @@ from ...arrays import ClassInfo
 from ...errors import DatasetError, SampathError
 from ...files import file_stem, free_name, write_atomically
 from ...formats.layouts.folder import ExportFolder, check_folder, open_folder, read_record
-from ...formats.layouts.layout import Layout, Writer, find_layout, index_of, index_row
+from ...formats.layouts.layout import Layout, find_layout, index_of, index_row
 from ...formats.layouts.patches import no_pixels, samples_of
 from ...formats.layouts.settings import IGNORE, ExportSettings
+from ...formats.layouts.writer import LayoutWriter
 from ...jobs import Job, Progress
 from ..project.content import ProjectImage
 from ..project.exporting import annotated, classes_in_use, images_with_files
@@ -99,7 +100,7 @@ def export_dataset_job(
 
 def _write_job(
     project: Project,
-    writer: Writer,
+    writer: LayoutWriter,
     out: ExportFolder,
     sessions_dir: Path,
     settings: ExportSettings,
@@ -169,7 +170,7 @@ def _count(classes: tuple[ClassInfo, ...], name: str, source: SessionImage, resu
 def _finish(
     project: Project,
     layout: Layout,
-    writer: Writer,
+    writer: LayoutWriter,
     out: ExportFolder,
     settings: ExportSettings,
     result: DatasetExport,

@@ -46,15 +46,6 @@ def keys_file() -> Path:
     return settings_file(FILE)
 
 
-def write_keys_file() -> Path:
-    """Create the user's key file with the default keys, unless it exists; return its path."""
-    path = keys_file()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({key.name: key.key for key in KEYS}, indent=2) + "\n", encoding="utf-8")
-    return path
-
-
 def save_key(name: str, key: str) -> str:
     """Store a custom key in the user's key file; do nothing if it would be rejected.
 
