@@ -113,7 +113,7 @@ class Prompts:
             )
         if not np.isin(point_labels, (0, 1)).all():
             raise PromptError(
-                f"Point labels are {sorted(set(point_labels.tolist()))}; allowed: 1 (positive), 0 (negative)."
+                f"Point labels are {sorted(set(point_labels.tolist()))}; they must be 1 (positive) or 0 (negative)."
             )
         corners = None if box is None else _check_box(box)
         logits = None if mask is None else _check_mask(mask)

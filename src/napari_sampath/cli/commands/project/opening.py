@@ -1,4 +1,4 @@
-"""Opening of the project of a command."""
+"""Open the project that a command works on."""
 
 from __future__ import annotations
 
