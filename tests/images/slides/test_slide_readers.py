@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
+import zarr.codecs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -225,6 +231,56 @@ def test_omezarr_with_an_unknown_codec_is_refused_before_it_is_opened(kind: str,
     file.write_text(json.dumps(content))
     with pytest.raises(ImageError, match="pickle"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("kind", ["zarr 0.4", "zarr 0.5"])
+@pytest.mark.parametrize("content", ["a bomb", "garbage"])
+def test_damaged_and_oversized_chunks_of_zarr_are_white(
+    kind: str, content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = WRITERS[kind](tmp_path, LEVELS)
+    bomb = imagecodecs.zstd_encode(bytes(2**27))
+    chunk = path / "0" / ("0.0.0.0" if kind == "zarr 0.4" else "c/0/0/0")
+    assert chunk.is_file()
+    chunk.write_bytes(bomb if content == "a bomb" else b"garbage")
+    with caplog.at_level(logging.WARNING), open_slide(path) as slide:
+        tracemalloc.start()
+        pixels = slide.read((0, 0, 200, 400))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (pixels[:, :200] == 255).all()
+    np.testing.assert_array_equal(pixels[:, 200:], LEVELS[0][:200, 200:400])
+    assert [record.message.startswith("A part of") for record in caplog.records] == [True]
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("axes", ["yxc", "cyx", "xyc", "tczxy"])
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        (2, {"order": "F", "compressors": numcodecs.Blosc("lz4", shuffle=2)}),
+        (2, {"chunk_key_encoding": {"name": "v2", "separator": "/"}, "compressors": None}),
+        (3, {"shards": 256, "compressors": zarr.codecs.BloscCodec(cname="zstd")}),
+        (3, {"chunk_key_encoding": {"name": "v2", "separator": "."}, "compressors": zarr.codecs.GzipCodec()}),
+    ],
+    ids=str,
+)
+def test_layouts_of_zarr(axes: str, version: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    image = LEVELS[1][:300, :333]
+    axis_of = {"y": 0, "x": 1, "c": 2}
+    values = image.transpose([axis_of[axis] for axis in axes if axis in axis_of])
+    values = values.reshape([image.shape[axis_of[axis]] if axis in axis_of else 1 for axis in axes])
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    chunks = tuple(128 if axis in "yx" else 1 for axis in axes)
+    if "shards" in options:
+        options = options | {"shards": tuple(256 if axis in "yx" else 1 for axis in axes)}
+    array = group.create_array("0", shape=values.shape, dtype="uint8", chunks=chunks, **options)
+    array[:] = values
+    multiscales = [{"axes": [{"name": axis} for axis in axes], "datasets": [{"path": "0"}]}]
+    group.attrs.update({"multiscales": multiscales})
+    with open_slide(tmp_path / "a.zarr") as slide:
+        np.testing.assert_array_equal(slide.read((0, 0, 300, 333)), image)
+        np.testing.assert_array_equal(slide.read((17, 250, 290, 320)), image[17:290, 250:320])
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"attributes": {"ome": {"multiscales": [{}]}}}'])

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import ClassInfo, FloatArray, UInt8Array
-from ...errors import ImageError, StorageError
+from ...errors import ImageError, StorageError, refuse
 from ...files import JsonError, read_json
+from ...rasters.zarr_arrays import Node, array_info
 
 if TYPE_CHECKING:
     import zarr
@@ -326,6 +327,10 @@ def _stored(path: Path) -> Any:
 def _open_array(path: Path) -> zarr.Array[Any]:
     import zarr
 
+    node = Node.open(path)
+    if node is None:
+        refuse(path, "is no array", "delete the result, and run the same command again")
+    array_info(node)  # Refuses codecs that run code.
     return zarr.open_array(path, mode="r+")
 
 

@@ -79,12 +79,18 @@ class ArraySlide(Slide):
             raise ImageError(
                 f"'{self.name}' cannot be read any more ({first_line(error)}); check its folder."
             ) from error
+        except ImageError:
+            raise
         except Exception as error:  # noqa: BLE001 - codecs and lazy arrays raise anything
-            if not self._damage_logged:
-                logger.warning("A part of '%s' is damaged and shown white: %s", self.name, error)
-                self._damage_logged = True
+            self.warn_of_damage(error)
             return np.full((r1 - r0, c1 - c0, 3), 255, np.uint8)
         return as_rgb(values, self._axis)
+
+    def warn_of_damage(self, error: Exception) -> None:
+        """Log that a part is damaged, once for each slide."""
+        if not self._damage_logged:
+            logger.warning("A part of '%s' is damaged and shown white: %s", self.name, error)
+            self._damage_logged = True
 
 
 def as_rgb(values: UInt8Array, channel_axis: int = -1) -> UInt8Array:

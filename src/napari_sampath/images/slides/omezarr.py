@@ -1,22 +1,27 @@
 """Slides in OME-Zarr images (NGFF 0.4 and 0.5).
 
-Metadata are read and checked by `rasters.zarr_arrays`, which refuses unknown codecs, links and absurd chunks; the zarr
-package then reads the arrays.
+Metadata and pixels are read by `rasters.zarr_arrays`, which refuses unknown codecs, links and chunks that expand beyond
+their size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...arrays import UInt8Array
 from ...errors import ImageError, refuse
 from ...rasters import Scale
 from ...rasters.pixel_size import scale_of, unit_um_of
-from ...rasters.zarr_arrays import Node, array_info
+from ...rasters.zarr_arrays import ArrayInfo, DamagedChunkError, Node, ZarrArray, array_info
 from .array_levels import ArraySlide
 from .slide import Box
 
+_CACHE_BYTES = 2**24
+"""Size of the decoded chunks of a level that are kept."""
 _ADVICE = "give the folder that holds 'multiscales' metadata of version 0.4 or 0.5"
 
 
@@ -32,8 +37,6 @@ class OmeZarrSlide(ArraySlide):
     """
 
     def __init__(self, path: Path) -> None:
-        import zarr  # Slow to import.
-
         image, multiscale = _image(path)
         try:
             axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in multiscale["axes"]]
@@ -42,35 +45,31 @@ class OmeZarrSlide(ArraySlide):
         except (LookupError, TypeError, ValueError, AttributeError):
             refuse(path, "has damaged 'multiscales' metadata", _ADVICE)
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
-        first = "c" in axes and axes.index("c") < axes.index("y")
-        levels = [_level(image, place, axes) for place in places]
-        super().__init__(
-            levels, name, scale, f"zarr {zarr.__version__}", path, channel_axis=0 if first else -1
-        )
+        levels = [_level(image, place, axes, self.warn_of_damage) for place in places]
+        super().__init__(levels, name, scale, "zarr", path, channel_axis=0 if _is_first(axes) else -1)
         self.name = name
 
     def read_level(self, number: int, box: Box) -> UInt8Array:
         """Read a window of one level; see `Slide.read_level`."""
-        if not self.path.exists():  # Without the folder, zarr would treat every chunk as empty.
+        if not self.path.exists():  # Without the folder, every chunk would be empty.
             raise ImageError(f"'{self.path}' cannot be read any more (it is gone); check the disk.")
         return super().read_level(number, box)
 
 
-class _Plane:
-    """A zarr array without its axes of length 1, except channel, row and column."""
+class _Level(ZarrArray):
+    """One level, whose damaged chunks are white."""
 
-    def __init__(self, array: Any, kept: list[int]) -> None:
-        self._array = array
-        self._kept = kept
-        self.shape = tuple(array.shape[axis] for axis in kept)
-        self.ndim = len(kept)
-        self.dtype = array.dtype
+    def __init__(self, info: ArrayInfo, axes: tuple[int, ...], warn: Callable[[Exception], None]) -> None:
+        super().__init__(info, axes, _CACHE_BYTES)
+        self._warn = warn
 
-    def __getitem__(self, key: Any) -> Any:
-        keys: list[Any] = [0] * self._array.ndim
-        for axis, item in zip(self._kept, (*key, slice(None))[: self.ndim], strict=True):
-            keys[axis] = item
-        return self._array[tuple(keys)]
+    def read_chunk(self, cell: tuple[int, ...]) -> Any:
+        """Return the values of a chunk; None if it is not stored."""
+        try:
+            return super().read_chunk(cell)
+        except DamagedChunkError as error:
+            self._warn(error)
+            return np.full(self.chunk_shape, 255, np.uint8)
 
 
 def _image(path: Path) -> tuple[Node, dict[str, Any]]:
@@ -90,9 +89,7 @@ def _image(path: Path) -> tuple[Node, dict[str, Any]]:
     refuse(path, "is not an OME-Zarr image", _ADVICE)
 
 
-def _level(image: Node, place: str, axes: list[str]) -> _Plane:
-    import zarr
-
+def _level(image: Node, place: str, axes: list[str], warn: Callable[[Exception], None]) -> _Level:
     node = image.child(place)
     if node is None:
         refuse(image.folder, f"lacks the level '{place[:80]}'", "copy the slide again")
@@ -104,8 +101,14 @@ def _level(image: Node, place: str, axes: list[str]) -> _Plane:
     if stacked or not {"y", "x"} <= set(lengths):
         text = ", ".join(f"{name} of {length}" for name, length in lengths.items())
         refuse(image.folder, f"is a stack (axes {text})", "save a single grey or RGB plane")
-    kept = [number for number, name in enumerate(axes) if name in ("c", "y", "x")]
-    return _Plane(zarr.open_array(node.folder, mode="r"), kept)
+    names = [name for name in ("c", "y", "x") if name in axes]
+    names.sort(key=lambda name: name == "c" and not _is_first(axes))
+    return _Level(info, tuple(axes.index(name) for name in names), warn)
+
+
+def _is_first(axes: list[str]) -> bool:
+    """Return True if the channels are stored before the rows."""
+    return "c" in axes and axes.index("c") < axes.index("y")
 
 
 def _scale(multiscale: dict[str, Any], axes: list[str]) -> Scale:

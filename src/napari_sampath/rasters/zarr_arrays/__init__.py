@@ -5,8 +5,8 @@ decompresses a chunk without a limit: reading an array of 64 x 64 values with a 
 took 770 MB. Arrays of unknown origin are therefore read by this module; the zarr package only writes exports.
 """
 
-from .array import ZarrMap
+from .array import DamagedChunkError, ZarrArray, ZarrMap
 from .metadata import ArrayInfo, array_info
 from .nodes import Node, is_zarr
 
-__all__ = ["ArrayInfo", "Node", "ZarrMap", "array_info", "is_zarr"]
+__all__ = ["ArrayInfo", "DamagedChunkError", "Node", "ZarrArray", "ZarrMap", "array_info", "is_zarr"]

@@ -21,8 +21,9 @@ from .nodes import Node
 _MAX_SIDE = 2**24
 _MAX_DIMENSIONS = 8
 _MAX_CHUNK_BYTES = 2**29
-_MIN_CHUNK_PX = 2**22
-"""Chunks of up to this size are allowed for arrays of any size."""
+_SMALL_CHUNK_BYTES = 2**26
+"""Chunks of up to this size are allowed for arrays of any size, because pyramids have one size for all levels."""
+_MAX_SHARD_CHUNKS = 2**22
 _MAX_FILLED_PX = 2**30
 _V2_TYPE = re.compile(r"[<>|](b1|[ui][1248])")
 _V3_TYPES = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -220,14 +221,15 @@ def _fill(folder: Path, metadata: Mapping[str, Any], dtype: np.dtype[Any]) -> in
 
 
 def _check_size(info: ArrayInfo) -> None:
-    pixels, chunk = math.prod(info.shape), math.prod(info.chunks)
-    if chunk * info.dtype.itemsize > _MAX_CHUNK_BYTES or chunk > max(4 * pixels, _MIN_CHUNK_PX):
+    pixels, size = math.prod(info.shape), info.dtype.itemsize
+    chunk_bytes = math.prod(info.chunks) * size
+    if chunk_bytes > min(_MAX_CHUNK_BYTES, max(4 * pixels * size, _SMALL_CHUNK_BYTES)):
         refuse(
             info.folder,
             f"has chunks of shape {info.chunks} for an array of shape {info.shape}",
             f"export it again with chunks of at most {_MAX_CHUNK_BYTES // 2**20} MiB that are no larger than the array",
         )
-    if info.shards and math.prod(info.shards.chunks) > _MIN_CHUNK_PX:
+    if info.shards and math.prod(info.shards.chunks) > _MAX_SHARD_CHUNKS:
         refuse(info.folder, f"has shards of {math.prod(info.shards.chunks):,} chunks", _ADVICE)
     if info.fill and pixels > _MAX_FILLED_PX:
         refuse(info.folder, f"has {pixels:,} pixels and a background of {info.fill}", "make the background 0")
