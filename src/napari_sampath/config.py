@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from .errors import ConfigError
-from .files import read_json, remove_leftovers, write_atomically
+from .files import check_length, read_json, remove_leftovers, write_atomically
 from .files.moving import move_earlier
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def load_config(**flags: object) -> Config:
         value = values["cache_limit_bytes"]
         raise ConfigError(f"cache_limit_bytes is '{value}'; give a whole number of bytes.") from None
     cache_dir, data_dir = (_folder(key, values[key]) for key in ("cache_dir", "data_dir"))
+    check_length(str(values["reader"]), "reader", ConfigError)
     precision = _check_precision(str(values["precision"]))
     return Config(cache_dir, data_dir, str(values["device"]), limit, precision, str(values["reader"]))
 

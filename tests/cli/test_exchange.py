@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,6 @@ from support.small_disk import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PIXELS = skimage.data.immunohistochemistry()[:96, :128]
 
@@ -79,6 +79,62 @@ def test_export_of_an_image_or_a_journal(
         assert [info.name for info in labels.classes] == ["object", "gland"]
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".png"]
     assert not [path for path in (journal, *written) if b"tissue" in path.read_bytes()]
+
+
+def test_a_folder_is_exported_with_its_subfolders(
+    own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    places = {"tile.png": ("stroma",), "a/tile.png": ("gland", "stroma"), "b/deep/tile.png": ("gland",)}
+    for number, (place, classes) in enumerate(places.items()):
+        pixels = np.roll(PIXELS, 3 * number, 0)
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / place)
+        session = Session(pixels, "tile", journal=journal_path(pixels, load_config().sessions_dir))
+        for row, name in enumerate(classes):
+            rows, cols = np.mgrid[20 * row : 20 * row + 9, 5 : 15 + number]
+            session.paint(rows.ravel(), cols.ravel(), session.classes.add(name).id)
+        session.close()
+    Image.fromarray(PIXELS[::-1]).save(folder / "a" / "other.png")
+    (folder / "c").mkdir()
+    (folder / "c" / "broken.png").write_bytes(b"no image")
+
+    for _ in range(2):  # The second export replaces the first.
+        assert main(["export", str(folder), "-o", str(out), "--formats", "png,geojson"]) == 0
+        written = capsys.readouterr()
+        assert "Exported 3 images with 4 objects" in written.out
+        assert "c/broken.png was not exported: " in written.err
+        assert "1 image without annotations left out." in written.err
+        assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*_classes.png")) == [
+            "a/tile_classes.png",
+            "b/deep/tile_classes.png",
+            "tile_classes.png",
+        ]
+    for number, (place, classes) in enumerate(places.items()):
+        copy = tmp_path / f"{number}.jsonl"
+        capsys.readouterr()
+        assert main(["import", str(out), str(folder / place), "--journal", str(copy), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["annotations"] == len(classes)
+        labels = import_labels(out / Path(place).parent)
+        numbers = {info.name: info.id for info in labels.classes}
+        assert {name: numbers[name] for name in classes}.items() <= {"stroma": 2, "gland": 1}.items()
+        assert labels.instance_map[5].sum() == (10 + number) * labels.instance_map[5, 5]
+
+    Image.fromarray(PIXELS[:, ::-1]).save(folder / "b" / "tile.png")  # Has other pixels than all of them.
+    words = ("import", str(out / "a"), str(folder / "b" / "tile.png"), "--journal", str(tmp_path / "n.jsonl"))
+    assert main([*words]) == 0
+    assert "has other pixels" in capsys.readouterr().err
+    (out / "classes.json").unlink()
+    error = fails(capsys, "import", str(out), *words[2:])
+    assert str(out / "a" / "tile") in error
+    assert str(out / "b" / "deep" / "tile") in error
+    assert "--name is the name of one image" in fails(
+        capsys, "export", str(folder), "-o", str(out), "--name", "x"
+    )
+    (folder / "b" / "deep" / "tile.png").unlink()
+    assert "was annotated on this machine" in fails(
+        capsys, "--quiet", "export", str(folder / "b"), "-o", str(tmp_path / "no")
+    )
 
 
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

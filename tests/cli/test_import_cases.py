@@ -14,8 +14,10 @@ import tifffile
 from PIL import Image
 
 from napari_sampath.cli import main
-from napari_sampath.formats import import_labels
+from napari_sampath.errors import PromptError
+from napari_sampath.formats import ReadOptions, import_labels
 from napari_sampath.session import Session
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -309,6 +311,65 @@ def test_geojson_in_gzip_and_zip_and_nuclei(place: Workplace) -> None:
     _, notes = place.load(packed, "--geometry", "nucleus")
     assert notes == "The outline of the nucleus was read for 1 of 1 objects."
     assert [area for _, _, area in place.objects().values()] == [64]
+
+
+def marked(*positions: Any, name: str = "nucleus") -> dict[str, Any]:
+    geometry = {"type": "MultiPoint", "coordinates": positions}
+    return {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": name}}}
+
+
+def test_points_are_prompts(place: Workplace) -> None:
+    points = [marked([20, 30], [60.5, 20.5]), marked([40, 50], name="lymphocyte")]
+    shapes = [{"shape_type": "point", "label": label, "points": [[20.0, 30.0]]} for label in ("a", "b")]
+    labelme = {"shapes": shapes, "imagePath": "tissue.png", "imageHeight": HW[0], "imageWidth": HW[1]}
+    paths = [
+        place.write("points.geojson", [*points, marked([99, 5]), square(2, 2, 60, classification="tumour")]),
+        place.write("points.json", labelme),
+        place.write("only.geojson", points),
+    ]
+    assert "--points prompts" in place.refused(paths[2])
+    assert "4 points without an area" in place.load(paths[0])[1]
+    assert [name for name, _, _ in place.objects().values()] == ["tumour"]
+
+    place.journal.unlink()
+    session = Session(PIXELS, "tissue", DiscModel(), journal=place.journal)  # type: ignore[arg-type]
+    notes: list[str] = []
+    session.files.import_labels(paths[0], ReadOptions(points="prompts"), notes)
+    session.close()
+    assert "Left out: 1 points outside the image." in notes
+    assert "3 of 3 points became objects, outlined by discs; review them." in notes
+    names = {name for name, _, _ in place.objects().values()}
+    assert names == {"nucleus", "lymphocyte", "tumour"}
+    session = Session(PIXELS, "tissue", DiscModel(), journal=place.journal)  # type: ignore[arg-type]
+    objects = list(session.document.objects.values())
+    assert [obj.trust > 0 for obj in objects] == [True, False, False, False]
+    assert {obj.model for obj in objects} == {None, "discs"}
+    for x, y, name in ((19, 29, "nucleus"), (60, 20, "nucleus"), (40, 50, "lymphocyte")):
+        assert session.classes.by_id(int(session.document.class_map[y, x])).name == name
+    assert [obj.prompts["points"] for obj in objects if obj.prompts] == [
+        [[60.0, 20.0]],
+        [[19.5, 29.5]],
+        [[39.5, 49.5]],
+    ]
+    session.objects.delete([obj.id for obj in objects])
+
+    notes.clear()  # Two points on the same pixel: the second object covers the first.
+    session.files.import_labels(paths[1], ReadOptions(points="prompts"), notes)
+    assert len(session.document.objects) == 1
+    assert "1 in the object of another point" in " ".join(notes)
+    session.model = None
+    with pytest.raises(PromptError, match="choose a model"):
+        session.files.import_labels(paths[2], ReadOptions(points="prompts"))
+    session.close()
+
+
+def test_points_are_prompts_on_the_command_line(place: Workplace) -> None:
+    path = place.write("points.geojson", [marked([40, 30])])
+    words = ["import", str(path), str(place.image), "--journal", str(place.journal), "--points", "prompts"]
+    assert main([*words, "--json"]) == 0
+    content = json.loads(place.capsys.readouterr().out)
+    assert content["annotations"] == 1
+    assert "1 of 1 points became objects, outlined by sampath-tiny; review them." in content["notes"]
 
 
 def test_a_file_without_objects_and_an_unknown_file_are_errors(place: Workplace) -> None:

@@ -305,8 +305,13 @@ def coco(**changes: Any) -> str:
         ),
         (
             "a.geojson",
-            json.dumps({**feature(), "geometry": {"type": "Point"}}),
-            "but none can be imported .1 points without an area.; .* or segment each point with 'sampath prompt",
+            json.dumps({**feature(), "geometry": {"type": "Point", "coordinates": [3, 4]}}),
+            "but none can be imported .1 points without an area.; .* add '--points prompts'",
+        ),
+        (
+            "a.geojson",
+            json.dumps({**feature(), "geometry": {"type": "Point", "coordinates": [3, None]}}),
+            "1 that cannot be read, such as feature 1",
         ),
         ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "the number NaN, which is not finite"),
         (

@@ -59,7 +59,7 @@ def test_labelme_shapes_have_the_pixels_inside_them(tmp_path: Path) -> None:
     assert mask.sum() == bitmap.sum()
     assert [info.name for info in objects.classes] == ["tumour", "stroma", "necrosis"]
     text = " ".join(objects.notes)
-    assert "1 shapes of the type 'point'" in text
+    assert "1 points without an area" in text
     assert "1 shapes of the type 'linestrip'" in text
 
 

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import json
 import unicodedata
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_sampath.annotations import ClassList
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.config import load_config
+from napari_sampath.errors import SampathError
 from napari_sampath.files.names import earlier_file_stem, file_stem, free_name, is_stem_of, name_key
+from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.session import Project, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -85,3 +94,46 @@ def test_accents_and_capitals_do_not_matter_when_names_are_compared() -> None:
 def test_long_names_stay_different() -> None:
     stems = {file_stem("n" * 300 + str(number)) for number in range(20)}
     assert len(stems) == 20
+
+
+LONG = "a" * 100_000
+
+
+def _imported(folder: Path) -> None:
+    ring = [[1, 1], [9, 1], [9, 9], [1, 1]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": LONG}},
+    }
+    (folder / "a.geojson").write_text(json.dumps(feature))
+    Session(np.zeros((20, 30, 3), np.uint8), "tile").files.import_labels(folder / "a.geojson")
+
+
+NAMED: dict[str, Callable[[Path], object]] = {
+    "class": lambda _folder: ClassList().add(LONG),
+    "renamed class": lambda _folder: ClassList([ClassInfo(1, "a", (1, 2, 3))]).rename(1, LONG),
+    "class of a file": _imported,
+    "class of a project": lambda folder: Project.create(folder).set_classes([ClassInfo(1, LONG, (1, 2, 3))]),
+    "image of a dataset": lambda folder: DatasetFolder.create(folder, ()).save_image(
+        Snapshot(LONG, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8))
+    ),
+    "image of a project": lambda folder: Project.create(folder).add(
+        "0" * 32, (9, 9), LONG, pixels=np.zeros((9, 9, 3), np.uint8)
+    ),
+    "project": lambda folder: Project.create(folder, LONG),
+    "renamed project": lambda folder: Project.create(folder).rename(LONG),
+    "reader": lambda _folder: load_config(reader=LONG),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_names_of_any_length_are_refused_in_one_sentence(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(SampathError, match=r"has 100,000 characters; choose one of at most 255\.$") as caught:
+        NAMED[kind](tmp_path)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_long_class_name_that_is_stored_already_is_read() -> None:
+    classes = ClassList([ClassInfo(1, LONG, (1, 2, 3))])
+    assert classes.add("new").id == 2

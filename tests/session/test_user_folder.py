@@ -20,6 +20,7 @@ from napari_sampath.cli import main
 from napari_sampath.config import load_config, sessions_folder
 from napari_sampath.errors import JournalError, StorageError
 from napari_sampath.session import FolderQueue, Session, journal_path
+from support.label_maps import check_sentence
 from support.programs.journal_victim import digest, image, open_session
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ def test_another_users_files_are_never_renamed_or_replaced(open_to_all: Path, um
         from napari_sampath.errors import SampathError
         from napari_sampath.files import write_atomically, write_together
         from napari_sampath.formats import DatasetFolder, export_labels
-        from napari_sampath.session import FolderQueue
+        from napari_sampath.arrays import ClassInfo
+        from napari_sampath.session import FolderQueue, Project
         from support.programs.journal_victim import open_session
         from support.programs.saves import CLASSES, snapshot
 
@@ -201,14 +203,33 @@ def test_another_users_files_are_never_renamed_or_replaced(open_to_all: Path, um
                 DatasetFolder.create(folder, CLASSES)
             DatasetFolder.open(folder).save_image(snapshot(1 if user == 1001 else 2))
 
+        def project():
+            classes = [ClassInfo(1, f"user {user}", (1, 2, 3))]
+            if Project.exists(shared / "project"):
+                Project(shared / "project").rename(f"of {user}")
+            else:
+                Project.create(shared / "project", "mine", classes)
+
         actions = {
             "file": lambda: write_atomically(shared / "a.txt", lambda s: s.write(str(user).encode())),
             "files": lambda: write_together({shared / n: lambda s: s.write(str(user).encode()) for n in "bc"}),
             "queue": queue,
             "export": lambda: export_labels(shared, snapshot(1 if user == 1001 else 2), ("png", "geojson")),
             "sample": sample,
+            "project": project,
             "journal": lambda: open_session(shared / "j.jsonl").paint([1], [1], 1),
         }
+        def attempt_all():
+            for name, act in actions.items():
+                try:
+                    act()
+                    print(name, "written")
+                except SampathError as error:
+                    print(name, "refused", error)
+
+        def contents():
+            return {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
+
         for act in actions.values():
             act()
         shutil.rmtree(shared)
@@ -216,33 +237,48 @@ def test_another_users_files_are_never_renamed_or_replaced(open_to_all: Path, um
         os.umask(umask)
         os.setegid(user)
         os.seteuid(user)
-        for name, act in actions.items():
-            try:
-                act()
-                print(name, "written")
-            except SampathError as error:
-                print(name, "refused", error)
+        attempt_all()
+        if user == 1001:  # Protect everything, as archives do, and try again.
+            before = contents()
+            paths = [shared, *shared.rglob("*")]
+            modes = {path: path.stat().st_mode for path in paths}
+            os.seteuid(0)
+            for path in paths:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            os.seteuid(user)
+            print("--- protected")
+            user = 1003
+            attempt_all()
+            assert contents() == before
+            os.seteuid(0)
+            for path, mode in modes.items():
+                path.chmod(mode & 0o7777)
         """
     )
 
-    def run(user: int) -> dict[str, str]:
+    def outcomes(text: str) -> dict[str, str]:
+        return dict(line.split(" ", 1) for line in text.strip().splitlines())
+
+    def run(user: int) -> tuple[dict[str, str], ...]:
         command = [sys.executable, "-c", program, str(user), str(umask), str(shared), str(images)]
         environment = os.environ | {"HOME": str(top / str(user))}
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert result.returncode == 0, result.stderr
-        return dict(line.split(" ", 1) for line in result.stdout.splitlines())
+        return tuple(map(outcomes, result.stdout.split("--- protected")))
 
-    first = run(1001)
+    first, protected = run(1001)
     assert set(first.values()) == {"written"}
     files = {path: path.stat() for path in shared.rglob("*") if path.is_file()}
     contents = {path: path.read_bytes() for path in files}
     for path, status in files.items():
         if path.suffix != ".lock" and path.name != ".lock":
             assert stat.S_IMODE(status.st_mode) == 0o666 & ~umask, path
-    second = run(1002)
-    for action, outcome in second.items():
+    (second,) = run(1002)
+    assert first.keys() == protected.keys() == second.keys()
+    for action, outcome in (*protected.items(), *second.items()):
         assert outcome.startswith("refused"), action
         assert "ermission" in outcome or "cannot be opened" in outcome, outcome
+        check_sentence(outcome.removeprefix("refused "))
     assert {path: path.read_bytes() for path in files} == contents
     assert {path.stat().st_uid for path in files} == {1001}
     assert not [path for path in shared.rglob("*") if path.suffix in (".unreadable", ".part", ".staged")]

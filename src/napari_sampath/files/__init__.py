@@ -3,7 +3,7 @@
 from .atomic import LEFTOVER_S, Write, remove_leftovers, write_atomically
 from .json_reader import JsonError, convert, from_json, parse_json, read_json
 from .locks import LOCK_S, locked
-from .names import file_stem, find_file, free_name, is_stem_of, name_key
+from .names import check_length, file_stem, find_file, free_name, is_stem_of, name_key
 from .opening import open_regular
 from .together import WriteFolder, remove_staged, settle, write_together
 
@@ -13,6 +13,7 @@ __all__ = [
     "JsonError",
     "Write",
     "WriteFolder",
+    "check_length",
     "convert",
     "file_stem",
     "find_file",

@@ -11,8 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from ..errors import SampathError
+
 MAX_STEM_BYTES = 200
 """Longest stem in UTF-8; file systems allow 255 bytes, and suffixes such as "_objects.polygons.coco.json" follow."""
+
+MAX_NAME = 255
+"""Longest name of an image, a class, a project or a reader, in characters."""
 
 _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ]+$')
 """Characters that a file system refuses: those of Windows, control characters, undecodable bytes, a final dot."""
@@ -79,6 +84,20 @@ def free_name(name: str, names: Iterable[str]) -> str:
     taken = {name_key(other) for other in names}
     candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
     return next(candidate for candidate in candidates if name_key(candidate) not in taken)
+
+
+def check_length(name: str, noun: str, error: type[SampathError]) -> None:
+    """Raise an error if a name has more than `MAX_NAME` characters.
+
+    Args:
+        name: The name.
+        noun: What it names, such as "class".
+        error: Class of the error.
+    """
+    if len(name) > MAX_NAME:
+        raise error(
+            f"The name of the {noun}, '{name[:30]}...', has {len(name):,} characters; choose one of at most {MAX_NAME}."
+        )
 
 
 def _encode(text: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ValuesAs: TypeAlias = Literal["auto", "classes", "objects", "ask"]
 OverlapOrder: TypeAlias = Literal["smaller-on-top", "file-order"]
 Geometry: TypeAlias = Literal["outline", "nucleus"]
+PointsAs: TypeAlias = Literal["skip", "prompts", "ask"]
 Kept: TypeAlias = Literal[
     "pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"
 ]
@@ -84,6 +85,9 @@ class ReadOptions:
     """Which of two overlapping objects is on top, unless the file states an order."""
     geometry: Geometry = "outline"
     """Which outline of a QuPath cell is read."""
+    points: PointsAs = "skip"
+    """Whether points, which have no area, are left out or kept as prompts for a model; "ask" raises
+    `ImportChoiceError` if there are points."""
     scale: float | Literal["fit"] | None = None
     """Factor from pixels of the file to pixels of the image; "fit" is the ratio of both sizes, and None requires that
     the sizes are equal."""
@@ -114,6 +118,16 @@ class Shape:
     """Whether COCO calls it a crowd: an object at import, an ignored area in training."""
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point that marks an object without its outline."""
+
+    class_name: str
+    xy: tuple[float, float]
+    """Position (x, y) in the file's image, where (0, 0) is the top left corner of the first pixel."""
+    color: tuple[int, int, int] | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Shapes:
     """The annotations of one image as a file states them; `painting.paint` makes objects of them."""
@@ -127,8 +141,10 @@ class Shapes:
     ignored: list[Shape] = field(default_factory=list)
     """Areas that are neither object nor background, such as boxes without an outline: left out at import, and ignored
     in training."""
+    points: list[Point] = field(default_factory=list)
+    """Points that may be prompts, see `ReadOptions.points`."""
     skipped: Counter[str] = field(default_factory=Counter)
-    """Reason, such as "points without an area" -> number of annotations that are left out."""
+    """Reason, such as "lines without an area" -> number of annotations that are left out."""
     malformed: list[str] = field(default_factory=list)
     """For each annotation that cannot be read and is left out, which one it is and why, such as "shape 3: ..."."""
     notes: list[str] = field(default_factory=list)

@@ -21,6 +21,7 @@ does not change the meaning of earlier files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
 LOCK_S = 60.0
 """How long an export waits for another export into the same folder, in seconds."""
+_MAX_FOLDERS = 10_000
 EARLIER = "earlier"
 """Kind of the files that the last export of an image did not replace."""
 
@@ -195,6 +197,31 @@ def load(path: Path) -> dict[str, Entry]:
         raise ImageError(
             f"'{path}' is damaged or made by another program; move it away, or use another folder."
         ) from error
+
+
+def manifests_below(folder: Path) -> list[Path]:
+    """Return the `classes.json` files in the subfolders of a folder.
+
+    Hidden folders, Zarr folders and links are not searched, and at most `_MAX_FOLDERS` folders are.
+    """
+    files: list[Path] = []
+    for number, (parent, folders, names) in enumerate(os.walk(folder)):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not name.endswith(".zarr")
+        )
+        if MANIFEST in names and number:
+            files.append(Path(parent, MANIFEST))
+        if number == _MAX_FOLDERS:
+            break
+    return files
+
+
+def class_lists(folder: Path) -> list[tuple[ClassInfo, ...]]:
+    """Return the different class lists of the images exported to a folder; none if it has no export."""
+    try:
+        return list(dict.fromkeys(entry.classes for entry in load(folder / MANIFEST).values()))
+    except ImageError:  # It is the file of another program.
+        return []
 
 
 def dump_details(details: Mapping[int, Mapping[str, Any]]) -> bytes:

@@ -35,6 +35,16 @@ class LabelledObject:
     """Further JSON values: "score", "source", "model", "prompts", "created" ..."""
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedPoint:
+    """A pixel that marks an object without its outline."""
+
+    class_id: int
+    """1..255."""
+    xy: tuple[float, float]
+    """Position (x, y), where whole numbers are the centres of pixels."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
     """The objects of one image; where they overlap, later ones are on top."""
@@ -47,6 +57,8 @@ class Objects:
     """Sentences for the user about what was read, skipped or converted."""
     ignored: tuple[LocalMask, ...] = ()
     """Areas that are neither object nor background."""
+    points: tuple[MarkedPoint, ...] = ()
+    """Prompts for a model, see `ReadOptions.points`."""
 
     @classmethod
     def of(cls, labels: Labels) -> Objects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, numbers_in, use
 from .maps.known_classes import known_classes
 from .maps.label_values import add_missing, to_labels
 from .objects import Objects, boxes_of
-from .registry import find_format
+from .registry import find_format, readable
 from .source import Source
 
 if TYPE_CHECKING:
@@ -114,11 +115,9 @@ def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manife
     """Find the folder, the name and the entry of an exported image; None for files of other programs."""
     path = source.path
     if path.name == manifest.MANIFEST and not source.is_folder:
-        return path.parent, *_choose(path.parent, options)
+        return path.parent, *_choose(path.parent, manifest.load(path), options)
     if source.is_folder:
-        if not (path / manifest.MANIFEST).is_file():
-            return None
-        return path, *_choose(path, options)
+        return _find_in_folder(source, options)
     entries = _entries_beside(path)
     key = manifest.owner(entries, path.name)
     if key is None or not any(entries[key].holds(path.name, kind) for kind in (*KINDS, DETAILS)):
@@ -144,9 +143,70 @@ def _entries_beside(path: Path) -> dict[str, manifest.Entry]:
         raise
 
 
-def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:
-    name, file = options.image_name, folder / manifest.MANIFEST
-    entries = manifest.load(file)
+def _find_in_folder(source: Source, options: ReadOptions) -> tuple[Path, str, manifest.Entry] | None:
+    """Find an exported image in a folder or its subfolders: by its pixels, or by its name."""
+    folder = source.path
+    own = manifest.load(folder / manifest.MANIFEST)
+    if own and (not options.digest or options.digest in {entry.digest for entry in own.values()}):
+        return folder, *_choose(folder, own, options)
+    if not own and any(entry.recognises and entry.recognises(source) for entry in readable()):
+        return None
+    below = _exports_below(folder)
+    matches = [
+        (sub, key, entry)
+        for sub, entries in below.items()
+        for key, entry in entries.items()
+        if options.digest and entry.digest == options.digest
+    ]
+    if matches:
+        return matches[0]
+    if own or not below:
+        is_export = (folder / manifest.MANIFEST).is_file()
+        return (folder, *_choose(folder, own, options)) if is_export else None
+    return _choose_below(folder, below, options.image_name)
+
+
+def _exports_below(folder: Path) -> dict[Path, dict[str, manifest.Entry]]:
+    """Return the exports in the subfolders of a folder."""
+    exports = {}
+    for file in manifest.manifests_below(folder):
+        with contextlib.suppress(ImageError):  # It is the file of another program.
+            exports[file.parent] = manifest.load(file)
+    return exports
+
+
+def _choose_below(
+    folder: Path, below: dict[Path, dict[str, manifest.Entry]], name: str | None
+) -> tuple[Path, str, manifest.Entry]:
+    """Choose an image in the subfolders by its name.
+
+    Raises:
+        ImageError: If several subfolders have an image of this name.
+        UnknownNameError: If there is none.
+    """
+    keys = [(sub, key) for sub, entries in below.items() for key in entries if name is None]
+    if name is not None:
+        found = {sub: manifest.find(entries, name) for sub, entries in below.items()}
+        keys = [(sub, key) for sub, key in found.items() if key is not None]
+    if len(keys) > 1:
+        paths = join_names([str(sub / key) for sub, key in keys])
+        raise ImageError(
+            f"'{folder}' holds {len(keys)} images of this name ({paths}), and none has the pixels of this image; give "
+            "the folder of one of them."
+        )
+    if not keys:
+        known = [key for entries in below.values() for key in entries]
+        raise UnknownNameError(
+            unknown_name(f"label map in '{folder}' and its subfolders of an image", name or "", known)
+        )
+    sub, key = keys[0]
+    return sub, key, below[sub][key]
+
+
+def _choose(
+    folder: Path, entries: dict[str, manifest.Entry], options: ReadOptions
+) -> tuple[str, manifest.Entry]:
+    name = options.image_name
     if not entries:
         raise ImageError(
             f"There are no label maps in '{folder}' (no {manifest.MANIFEST}); give a label file."

@@ -34,8 +34,9 @@ def export_labels(
     snapshot: Snapshot,
     formats: Sequence[str] = ("png", "tiff"),
     notes: list[str] | None = None,
+    beside: Iterable[Sequence[ClassInfo]] = (),
 ) -> list[Path]:
-    """Write the annotations of one image.
+    """Write the annotations of one image; either all files are replaced, or none.
 
     `<name>_classes.png` is indexed: its palette contains the class colours, and 0 is transparent.
     `<name>_instances.png` has 16 bits; if a number exceeds 65,535, the objects are renumbered 1, 2, 3 ... in all files
@@ -44,7 +45,7 @@ def export_labels(
     `<name>_objects.coco.json` contains run lengths, `<name>_objects.polygons.coco.json` polygons,
     `<name>_objects.geojson` objects for QuPath and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels. Outlines
     exclude pixels without a class. `classes.json` is shared by all images of the folder; entries of other images are
-    kept, even if several programs export at once. Either all files are replaced, or none.
+    kept, even if several programs export at once.
 
     A class has one number in all files of a folder: that of the exports of other images, see `class_numbers`.
 
@@ -55,6 +56,7 @@ def export_labels(
             the verified area and `mpp` are not written.
         formats: Some of `FORMATS`.
         notes: Extended by sentences for the user, such as classes that have other numbers in this folder.
+        beside: Class lists of exports in other folders, whose numbers are kept as well.
 
     Returns:
         The files written, `classes.json` last.
@@ -76,7 +78,7 @@ def export_labels(
         labels, highest = _fit_png(labels, name, highest)
     with locked(folder / manifest.MANIFEST, manifest.LOCK_S):
         entries = manifest.load(folder / manifest.MANIFEST)
-        written, changed = _add_entry(entries, folder, snapshot, labels, highest, formats)
+        written, changed = _add_entry(entries, folder, snapshot, labels, highest, formats, beside)
         remove_staged(dict.fromkeys([folder, *((folder / file.path).parent for file in written)]))
         content = manifest.dump(entries)
         files: dict[Path, Write] = {folder / file.path: file.write for file in written if file.write}
@@ -97,6 +99,7 @@ def _add_entry(
     labels: Labels,
     highest: int,
     formats: Sequence[str],
+    beside: Iterable[Sequence[ClassInfo]],
 ) -> tuple[list[Output], tuple[str, ...]]:
     """Add the image to the entries of `classes.json`; return its files, and a sentence if class numbers change."""
     name = snapshot.name
@@ -104,7 +107,7 @@ def _add_entry(
     key = manifest.find_same(entries, name, snapshot.digest, hw)
     before = None if key is None else entries[key]
     others = {entry.stem: entry.classes for other, entry in entries.items() if other != key}
-    labels, changed = _with_numbers_of(others.values(), labels)
+    labels, changed = _with_numbers_of([*others.values(), *beside], labels)
     export = Export(
         name, snapshot.file_name or name, "", labels, highest, folder, snapshot.image, snapshot.mpp, others
     )

@@ -122,7 +122,7 @@ class Session:
         self.class_tools = ClassTools(self.document, editor.do)
         self.area = VerifiedArea(self.document, editor.do)
         self.proposals = Proposals(editor, lambda: prompts.tiles)
-        self.files = SessionFiles(image, name, editor, digest)
+        self.files = SessionFiles(image, name, editor, digest, lambda: prompts.tiles)
         self.overlap: OverlapRule = "overwrite"
         self.mask_mode: MaskMode = "instance"
 

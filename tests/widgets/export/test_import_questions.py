@@ -58,6 +58,22 @@ def test_values_of_a_label_map_are_asked_about(
             window.session.undo()
 
 
+@pytest.mark.parametrize(("answer", "count"), [("Outline with the model", 2), ("Cancel", 0)])
+def test_points_are_asked_about(window: Any, dock: Any, tmp_path: Path, answer: str, count: int) -> None:
+    positions = [[30, 40], [120, 90]]
+    features = [{"type": "Feature", "geometry": {"type": "MultiPoint", "coordinates": positions}}]
+    path = tmp_path / "points.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    dock.import_from(path)
+    settle(dock)
+    assert "has 2 points without an outline." in dock.question_panel.text.text()
+    assert answers(dock) == ["Outline with the model", "Leave out", "Cancel"]
+    press(window, dock, answer)
+    assert len(window.session.document.objects) == count
+    if count:
+        assert "2 of 2 points became objects" in dock.status.message.text()
+
+
 def test_another_size_is_asked_about(window: Any, dock: Any, tissue: np.ndarray, tmp_path: Path) -> None:
     height, width = tissue.shape[:2]
     path = tmp_path / "m.png"

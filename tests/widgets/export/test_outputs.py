@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from benchmarks.gui_driver import wait_until
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
@@ -136,6 +137,13 @@ def test_export_and_import(open_window: Callable[..., Any], tissue: np.ndarray, 
     assert "tissue_classes.png" in dock.status.message.text()
     listed = json.loads((tmp_path / "new" / "labels" / "classes.json").read_text())
     assert "stroma" in json.dumps(listed)
+
+    (tmp_path / "scans" / "a").mkdir(parents=True)
+    Image.fromarray(tissue).save(tmp_path / "scans" / "a" / "tissue.png")
+    dock.export_images(tmp_path / "scans")
+    wait_until(lambda: not dock.runner.busy, 60, "the export of the folder")
+    assert (tmp_path / "new" / "labels" / "a" / "tissue_classes.png").is_file()
+    assert "Wrote 1 image with 2 objects" in dock.status.message.text()
 
     for object_id in list(window.session.document.objects):
         window.session.objects.delete((object_id,))

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ...arrays import ClassInfo, class_key
 from ...errors import ClassListError, DuplicateNameError, UnknownNameError
+from ...files import check_length
 from ...registry import unknown_name
 
 MAX_CLASSES = 255
@@ -230,15 +231,21 @@ class ClassList:
         return cleaned
 
 
-def clean_name(name: str) -> str:
+def clean_name(name: str, is_new: bool = True) -> str:
     """Strip a class name and replace each run of white space in it, including line breaks, by one space.
 
+    Args:
+        name: The name.
+        is_new: False for names that earlier versions stored, which may be of any length.
+
     Raises:
-        ClassListError: If the name is empty.
+        ClassListError: If the name is empty, or new and too long.
     """
     cleaned = " ".join(name.split())
     if not cleaned:
         raise ClassListError("The class name is empty; enter at least one character.")
+    if is_new:
+        check_length(cleaned, "class", ClassListError)
     return cleaned
 
 
@@ -249,7 +256,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
         ClassListError: If a name is empty, an id or colour is out of range, or there are more than 255 classes.
         DuplicateNameError: If a name or an id occurs twice.
     """
-    result = tuple(replace(info, name=clean_name(info.name), color=_color(info)) for info in classes)
+    result = tuple(replace(info, name=clean_name(info.name, False), color=_color(info)) for info in classes)
     if len(result) > MAX_CLASSES:
         raise ClassListError(
             f"There are {len(result)} classes, but at most {MAX_CLASSES} are allowed; merge some of them."

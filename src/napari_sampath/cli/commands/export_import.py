@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import StorageError
+from ...errors import ImageError, StorageError
+from ...files import check_length
 from ...jobs import run
 from ..output import Output, count
-from ..subcommand import Subcommand, add_output, journal_of, open_image_or_slide
+from ..subcommand import Subcommand, add_model, add_output, journal_of, load, open_image_or_slide
 
 if TYPE_CHECKING:
     from ...annotations import Journal
@@ -28,7 +29,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="image that was annotated on this machine, a journal (.jsonl), or the folder of a project",
+        help="image that was annotated on this machine, folder of such images, journal (.jsonl), or project",
     )
     add_output(parser, "folder to write the files to", "FOLDER")
     parser.add_argument(
@@ -53,8 +54,47 @@ def run_export(args: argparse.Namespace, output: Output) -> int | None:
     if args.layout or args.update or (args.source.is_dir() and Project.exists(args.source)):
         args.project = args.source
         return export_dataset(args, output)
-    _export_image(args, output)
+    from ...images.slides import is_slide
+
+    check_length(args.name or "", "image", ImageError)
+    if args.source.is_dir() and not is_slide(args.source):
+        _export_folder(args, output)
+    else:
+        _export_image(args, output)
     return None
+
+
+def _export_folder(args: argparse.Namespace, output: Output) -> None:
+    from ...session import sessions_folder
+    from ...session.exports import export_folder_job
+
+    if args.name:
+        raise ImageError(
+            f"'{args.source}' is a folder of images, and --name is the name of one image; leave it out."
+        )
+    job = export_folder_job(args.source, args.output, _formats(args), sessions_folder())
+    result = output.run(job)
+    for note in dict.fromkeys(result.notes):
+        output.note(note)
+    for name, reason in result.skipped.items():
+        output.note(f"{name} was not exported: {reason}")
+    if result.not_annotated:
+        output.note(f"{count(result.not_annotated, 'image')} without annotations left out.")
+    objects = sum(result.images.values())
+    lines = [
+        f"Exported {count(len(result.images), 'image')} with {count(objects, 'object')} to {result.folder}:"
+    ]
+    lines += [f"  {name}: {count(number, 'object')}" for name, number in result.images.items()]
+    content = {
+        "images": result.images,
+        "skipped": result.skipped,
+        "files": [str(file) for file in result.files],
+    }
+    output.result(content, "\n".join(lines))
+
+
+def _formats(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(word.strip() for word in args.formats.split(","))
 
 
 def _export_image(args: argparse.Namespace, output: Output) -> None:
@@ -75,7 +115,7 @@ def _export_journal(args: argparse.Namespace, output: Output, path: Path, image:
     try:
         header = journal.header
         document = Edits(Document(header.hw, header.classes), journal).document
-        formats = tuple(word.strip() for word in args.formats.split(","))
+        formats = _formats(args)
         about = ExportedImage(name or header.image, digest=header.digest)
         if image is not None:
             pixels = None if header.kind == "slide" else image.pixels
@@ -111,6 +151,7 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         help="journal to add the objects to (default: the journal of the image)",
     )
     _add_choices(parser.add_argument_group("files that can be read in several ways"))
+    add_model(parser)
 
 
 def _add_choices(group: argparse._ArgumentGroup) -> None:
@@ -157,6 +198,13 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
         help="outline of QuPath cells to read (default: %(default)s)",
     )
     group.add_argument(
+        "--points",
+        choices=("skip", "prompts"),
+        default="skip",
+        help="what points become that have no outline: 'prompts' lets the model outline an object at each "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
         "--image-name", metavar="NAME", help="image of a file of several images (default: name of IMAGE)"
     )
     group.add_argument(
@@ -189,17 +237,22 @@ def _import(args: argparse.Namespace, output: Output, image: LoadedImage) -> Non
         threshold=args.threshold,
         overlap=args.overlap,
         geometry=args.geometry,
+        points=args.points,
         scale=args.scale,
         offset_xy=args.offset and tuple(args.offset),
         orientation=image.orientation,
         digest=pixel_digest(image.pixels),
     )
     notes: list[str] = []
-    session = Session(image.pixels, image.name, journal=path)
+    model = load(args, output) if args.points == "prompts" else None
+    session = Session(image.pixels, image.name, model, journal=path)
     session.message.connect(output.note)
     notes += session.notes
     try:
-        added = session.files.import_labels(args.labels, options, notes)
+        job = session.files.read_job(args.labels, options)
+        new = run(job) if model is None else output.run(job)
+        notes += session.files.import_notes(new)
+        added = session.files.import_change(new).apply()
     finally:
         session.close()
     for note in notes:

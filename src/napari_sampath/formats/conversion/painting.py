@@ -23,8 +23,9 @@ from ...arrays import LocalMask
 from ...errors import ImageError
 from .. import rings
 from ..class_numbers import FileClass, add_to_table
-from ..format import ReadOptions, Shape, Shapes
+from ..format import Point, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects, visible_areas
+from .marked_points import LEFT_OUT, marked_points, skip_points
 from .placement import EMPTY, Placement, place
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _PX_PER_CROSSING = 32
 """Cost of one crossing of an outline with a pixel row, expressed as a number of filled pixels."""
 _IGNORED = "areas without an outline or marked to be ignored"
 _UNREADABLE = "that cannot be read"
+_OUTSIDE_POINTS = "points outside the image"
 _OUTSIDE, _CUT, _EMPTY, _COVERED = "outside the image", "cut", "smaller than a pixel", "covered by others"
 
 
@@ -53,11 +55,13 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
         path: For error messages.
 
     Raises:
-        ImportChoiceError: If the file is for an image of another size and the options do not specify what to do.
+        ImportChoiceError: If the file is for an image of another size, or has points, and the options do not specify
+            what to do.
         ImageError: If the file has annotations, but none can be imported, or they do not fit in memory.
         ClassListError: If there are more than 255 classes.
     """
     placement = place(shapes.hw, options, path)
+    skip_points(shapes, options, path)
     numbers, classes, notes = _number_classes(shapes)
     budget = _Budget(options.hw, path)  # The size that the file states may be wrong.
     counts: Counter[str] = Counter()
@@ -69,15 +73,17 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
             items.append(LabelledObject(number, numbers[shape.class_name], mask, shape.details))
     items = _number_objects(items)
     items = _order(items, shapes, options, counts)
-    total = len(shapes.items) + shapes.skipped.total() + len(shapes.ignored) + len(shapes.malformed)
-    if total and not items:
+    points = marked_points(shapes, numbers, placement)
+    counts[_OUTSIDE_POINTS] += len(shapes.points) - len(points)
+    total = len([*shapes.items, *shapes.points, *shapes.ignored, *shapes.malformed])
+    total += shapes.skipped.total()
+    if total and not items and not points:
         raise _nothing_left(path, total, counts, shapes, placement)
     ignored = [_rasterise(shape, placement, budget, Counter()) for shape in shapes.ignored]
     notes += _sentences(counts, shapes, options, len(ignored))
     hw = placement.hw or _extent([obj.mask for obj in items])
-    return Objects(
-        hw, classes, tuple(items), tuple(notes), tuple(mask for mask in ignored if mask.bitmap.size)
-    )
+    areas = tuple(mask for mask in ignored if mask.bitmap.size)
+    return Objects(hw, classes, tuple(items), tuple(notes), areas, tuple(points))
 
 
 class _Budget:
@@ -105,10 +111,11 @@ class _Budget:
 
 def _number_classes(shapes: Shapes) -> tuple[dict[str, int], tuple[Any, ...], list[str]]:
     """Return the number of each class name, the classes, and notes."""
-    colors = {shape.class_name: shape.color for shape in reversed(shapes.items) if shape.color}
+    named: list[Shape | Point] = [*shapes.items, *shapes.points]
+    colors = {shape.class_name: shape.color for shape in reversed(named) if shape.color}
     given = [dataclasses.replace(item, color=item.color or colors.get(item.name)) for item in shapes.classes]
     listed = {item.name for item in given}
-    for shape in shapes.items:
+    for shape in named:
         if shape.class_name not in listed:
             listed.add(shape.class_name)
             given.append(FileClass(shape.class_name, color=shape.color))
@@ -256,6 +263,7 @@ def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignor
     left_out = {
         **shapes.skipped,
         f"annotations {_UNREADABLE}": len(shapes.malformed),
+        _OUTSIDE_POINTS: counts[_OUTSIDE_POINTS],
         **{f"objects {reason}": counts[reason] for reason in (_OUTSIDE, _EMPTY)},
         "objects that others cover completely": counts[_COVERED],
         _IGNORED: ignored,
@@ -277,17 +285,19 @@ def _nothing_left(
     path: Path, total: int, counts: Counter[str], shapes: Shapes, placement: Placement
 ) -> ImageError:
     reasons = {**shapes.skipped, _IGNORED: len(shapes.ignored)}
-    reasons |= {reason: counts[reason] for reason in (_OUTSIDE, _EMPTY, _COVERED)}
+    reasons |= {reason: counts[reason] for reason in (_OUTSIDE, _EMPTY, _COVERED, _OUTSIDE_POINTS)}
     if shapes.malformed:
         reasons[f"{_UNREADABLE}, such as {shapes.malformed[0]}"] = len(shapes.malformed)
     listed = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
-    if counts[_OUTSIDE] and placement.hw is not None:
+    if (counts[_OUTSIDE] or counts[_OUTSIDE_POINTS]) and placement.hw is not None:
         height, width = placement.hw
         advice = f"give the offset of this image of {width} x {height} px, or choose the file of this image"
     elif shapes.malformed:
         advice = "correct it or export again"
-    elif any("point" in reason for reason in shapes.skipped):
-        advice = "export outlines or masks, or segment each point with 'sampath prompt IMAGE --point X,Y' or a click"
+    elif LEFT_OUT in shapes.skipped:
+        advice = (
+            "export outlines, or add '--points prompts', so that the model outlines an object at each point"
+        )
     else:
         advice = "export outlines or masks"
     return ImageError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DatasetError
-from ...files import file_stem, free_name, name_key
+from ...files import check_length, file_stem, free_name, name_key
 from .manifest import DatasetImage
 
 KINDS = ("images", "labels", "instances", "annotated", "provenance")
@@ -22,7 +22,8 @@ def similar_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def check_name(name: str, names: Iterable[str]) -> None:
-    """Raise a `DatasetError` if a name is empty or differs from another one only in capitals."""
+    """Raise a `DatasetError` if a name is empty or too long, or differs from another one only in capitals."""
+    check_length(name, "image", DatasetError)
     if not name.strip():
         raise DatasetError("The image has no name; give it one.")
     similar = [other for other in names if other != name and name_key(other) == name_key(name)]

@@ -25,7 +25,7 @@ from ...files.json_reader import Range
 from .. import rings
 from ..class_numbers import FileClass
 from ..foreign import Side, dump_json, parse_color, parse_ring
-from ..format import KEEPS_ALL, Export, Format, Output, ReadOptions, Shape, Shapes
+from ..format import KEEPS_ALL, Export, Format, Output, Point, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects
 from ..source import Source
 from .corners import reading_shape
@@ -38,8 +38,8 @@ _CLASS = "class_number"
 _SCORE = "Score"
 _SPACE = uuid.UUID("6f1d3c9e-0d0b-5a5e-9d55-1f3f5c0f1a01")
 """Namespace of the UUIDs of objects, so that repeated exports give the same file."""
-_WITHOUT_AREA = {"Point": "points", "MultiPoint": "points", "LineString": "lines", "MultiLineString": "lines"}
-_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", *_WITHOUT_AREA)
+_LINES = ("LineString", "MultiLineString")
+_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", *_LINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,7 @@ def is_geojson(content: Any) -> bool:
 
 
 def read(source: Source, options: ReadOptions) -> Shapes:
-    """Read polygons and multi-polygons of annotations, detections and cells.
-
-    Points and lines have no area and are skipped.
+    """Read polygons, multi-polygons and points of annotations, detections and cells; lines are skipped.
 
     Args:
         source: The file.
@@ -148,12 +146,15 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
             geometry, properties = feature.get("geometry"), feature.get("properties") or {}
             if options.geometry == "nucleus" and feature.get("nucleusGeometry"):
                 geometry, nuclei = feature["nucleusGeometry"], nuclei + 1
-            polygons = _polygons(geometry)
-            if polygons:
+            polygons, points = _polygons(geometry), _point_list(geometry)
+            if points:
+                name, color = _classification(properties)
+                shapes.points += [Point(name, xy, color) for xy in points]
+            elif polygons:
                 shapes.items.append(_shape(properties, polygons, shapes))
             else:
                 kind = geometry.get("type") if isinstance(geometry, dict) else None
-                shapes.skipped[f"{_WITHOUT_AREA.get(str(kind), 'features')} without an area"] += 1
+                shapes.skipped[f"{'lines' if kind in _LINES else 'features'} without an area"] += 1
     if nuclei:
         shapes.notes.append(
             f"The outline of the nucleus was read for {nuclei:,} of {len(shapes.items):,} objects."
@@ -261,6 +262,15 @@ def _polygons(geometry: Any) -> list[list[Any]]:
     return [[parse_ring(ring) for ring in polygon] for polygon in polygons if polygon]
 
 
+def _point_list(geometry: Any) -> list[tuple[float, float]]:
+    """Return the positions (x, y) of a point or of several points; none for other geometries."""
+    kind = None if geometry is None else geometry["type"]
+    if kind not in ("Point", "MultiPoint"):
+        return []
+    positions = geometry["coordinates"] if kind == "MultiPoint" else [geometry["coordinates"]]
+    return [(x, y) for x, y in parse_ring(positions).tolist()] if positions else []
+
+
 FORMATS = (
     Format(
         "geojson",
@@ -271,6 +281,6 @@ FORMATS = (
         write=write,
         summary="Outlines with classes, colours, holes and parts; drag the file onto the image in QuPath.",
         keeps=KEEPS_ALL,
-        lost="Points and lines have no area and are skipped; measurements other than Score are not read.",
+        lost="Points are skipped or prompts for a model, lines skipped; measurements other than Score are not read.",
     ),
 )

@@ -24,7 +24,7 @@ from ...arrays import BoolArray, LocalMask
 from ...errors import refuse
 from .. import rings
 from ..foreign import dump_json
-from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
+from ..format import Export, Format, Output, Point, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import (
     Corners,
@@ -71,6 +71,10 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     for index, entry in enumerate(entries, start=1):
         with reading_shape(shapes.malformed, "shape", index):
             kind = str(entry.get("shape_type") or "polygon")
+            if kind == "point":
+                ((x, y),) = to_corners(entry["points"]).tolist()
+                shapes.points.append(Point(_label(entry), (x, y)))
+                continue
             part = _part(entry, kind, hw or options.hw)
             if part is None:
                 shapes.skipped[no_area(kind)] += 1
@@ -158,8 +162,11 @@ def _shape(entry: dict[str, Any], ring: Corners | None = None, mask: LocalMask |
         details.setdefault("score", float(score))
     polygons = [] if ring is None else [[ring]]
     number = number if type(number) is int else None
-    label = "" if entry["label"] is None else str(entry["label"])
-    return Shape(label, polygons, mask, number=number, details=details)
+    return Shape(_label(entry), polygons, mask, number=number, details=details)
+
+
+def _label(entry: dict[str, Any]) -> str:
+    return "" if entry["label"] is None else str(entry["label"])
 
 
 def _mask(entry: dict[str, Any], hw: tuple[int, int] | None) -> LocalMask:
@@ -196,6 +203,6 @@ FORMATS = (
         write=write,
         keeps=frozenset({"pixels", "objects", "object numbers", "class names", "details", "size"}),
         summary="One file for each image, for labelme and X-AnyLabeling; groups become objects of several parts.",
-        lost="Class numbers and colours are not written; flags, descriptions, points and lines are not read.",
+        lost="Class numbers and colours are not written; flags and lines are not read; points may be prompts.",
     ),
 )

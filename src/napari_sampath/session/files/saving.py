@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from ...annotations import AnnotatedObject, Box, Document, pixel_digest
 from ...annotations.model.classes import FIRST_CLASS
-from ...arrays import BoolArray, UInt8Array
+from ...arrays import BoolArray, ClassInfo, UInt8Array
 from ...errors import DatasetError
 from ...formats import DatasetFolder, Snapshot, export_labels
 from ...formats.dataset.manifest import DatasetImage
@@ -68,6 +68,7 @@ def export_job(
     document: Document,
     formats: tuple[str, ...],
     notes: list[str] | None = None,
+    beside: Sequence[Sequence[ClassInfo]] = (),
 ) -> Job[list[Path]]:
     """Make a job that exports the current state of a document; see `formats.export_labels`."""
     details = {obj.id: details_of(obj) for obj in document.objects.values()}
@@ -89,16 +90,20 @@ def export_job(
         file_name=file_name,
         digest=image.digest,
     )
-    return _export(folder, snapshot, formats, notes)
+    return _export(folder, snapshot, formats, notes, beside)
 
 
 def _export(
-    folder: Path, snapshot: Snapshot, formats: tuple[str, ...], notes: list[str] | None
+    folder: Path,
+    snapshot: Snapshot,
+    formats: tuple[str, ...],
+    notes: list[str] | None,
+    beside: Sequence[Sequence[ClassInfo]],
 ) -> Job[list[Path]]:
     yield Progress(0, 1, "Exporting annotations", "images")
     if snapshot.image is not None and not snapshot.digest:
         snapshot = dataclasses.replace(snapshot, digest=pixel_digest(snapshot.image))
-    files = export_labels(folder, snapshot, formats, notes)
+    files = export_labels(folder, snapshot, formats, notes, beside)
     yield Progress(1, 1, "Exporting annotations", "images")
     return files
 

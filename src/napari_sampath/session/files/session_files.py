@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ...images.slides import Slide
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
+from ..prompts.tile_cache import TileFeatures
 from ..proposals.adopting import ValuesAre, from_label_map, from_outlines
 from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
@@ -33,11 +34,20 @@ class SessionFiles:
         name: Name of the image, also used for exported files.
         editor: The editor of the session.
         digest: `annotations.pixel_digest` of the image; computed when it is needed if empty.
+        tiles: Returns the encoded tiles of the image, for points that are prompts; None without a model.
     """
 
-    def __init__(self, image: UInt8Array | Slide, name: str, editor: Editor, digest: str = "") -> None:
+    def __init__(
+        self,
+        image: UInt8Array | Slide,
+        name: str,
+        editor: Editor,
+        digest: str = "",
+        tiles: Callable[[], TileFeatures | None] = lambda: None,
+    ) -> None:
         self._image = image
         self._digest = digest
+        self._tiles = tiles
         self.name = name
         self._editor = editor
         self.mpp: float | None = image.mpp if isinstance(image, Slide) else None
@@ -62,7 +72,7 @@ class SessionFiles:
         options = options or ReadOptions()
         turn = options.orientation if options.orientation > 1 else self.orientation
         options = replace(options, digest=self.digest, orientation=turn)
-        return read_job(Path(path), self.name, self._editor.document.hw, options)
+        return read_job(Path(path), self.name, self._editor.document.hw, options, self._tiles())
 
     def import_notes(self, new: NewObjects) -> tuple[str, ...]:
         """Return sentences about what was read, renumbered and overwritten; call it before the change is applied."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ...annotations import ClassList
-from ...annotations.model.classes import checked, next_color
+from ...annotations.model.classes import checked, clean_name, next_color
 from ...arrays import ClassInfo
 from ...errors import DatasetError
 from ...formats import DatasetFolder
@@ -18,9 +18,12 @@ def with_classes(content: ProjectContent, classes: tuple[ClassInfo, ...]) -> Pro
 
     Raises:
         DatasetError: If an existing class is missing.
+        ClassListError: If a new name is empty or too long.
     """
     by_id = {info.id: info for info in classes}
     renamed = dict(content.renamed)
+    for info in set(classes) - set(content.classes):
+        clean_name(info.name)
     for info in content.classes:
         if info.id not in by_id:
             raise DatasetError(

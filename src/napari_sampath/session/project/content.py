@@ -23,6 +23,7 @@ from typing import Any
 from ...annotations.model.classes import checked
 from ...arrays import ClassInfo
 from ...errors import DatasetError, UnknownNameError
+from ...files import check_length
 from ...files.json_reader import read_json
 from ...formats.labels import Box
 
@@ -101,9 +102,27 @@ class Draft:
         return self.content.images[digest]
 
     def put(self, image: ProjectImage) -> ProjectImage:
-        """Add or replace an image, and return it."""
+        """Add or replace an image, and return it.
+
+        Raises:
+            DatasetError: If its new name is too long.
+        """
+        present = self.content.images.get(image.digest)
+        if present is None or present.name != image.name:
+            check_length(image.name, "image", DatasetError)
         self.content = self.content.with_image(image)
         return image
+
+    def rename(self, name: str) -> None:
+        """Rename the project.
+
+        Raises:
+            DatasetError: If the name is empty or too long.
+        """
+        if not name:
+            raise DatasetError("The name of the project is empty; enter at least one character.")
+        check_length(name, "project", DatasetError)
+        self.content = replace(self.content, name=name)
 
 
 def dump(content: ProjectContent) -> bytes:

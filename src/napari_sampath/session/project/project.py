@@ -12,7 +12,7 @@ from pathlib import Path
 from ...annotations.model.classes import checked
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import DatasetError, DuplicateNameError, UnknownNameError
-from ...files import free_name, locked, name_key, write_atomically
+from ...files import check_length, free_name, locked, name_key, write_atomically
 from ...formats import DatasetFolder
 from ...formats.dataset import editing
 from ...formats.dataset.manifest import slide_in
@@ -60,6 +60,7 @@ class Project:
         path, classes = Path(path).expanduser(), checked(classes)
         if cls.exists(path):
             raise DatasetError(f"'{path}' is a project already; open it, or choose another folder.")
+        check_length(name.strip(), "project", DatasetError)
         dataset = DatasetFolder.create(path, (), name.strip() or path.resolve().name)
         content = dump(ProjectContent(dataset.name, classes))
         write_atomically(path / FILE, lambda stream: stream.write(content))
@@ -162,10 +163,8 @@ class Project:
 
     def rename(self, name: str) -> None:
         """Rename the project; its folder keeps its name."""
-        if not name.strip():
-            raise DatasetError("The name of the project is empty; enter at least one character.")
         with self.editing() as draft:
-            draft.content = replace(draft.content, name=name.strip())
+            draft.rename(name.strip())
 
     def set_notes(self, notes: str) -> None:
         """Replace the notes."""

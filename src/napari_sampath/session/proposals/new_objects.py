@@ -15,11 +15,12 @@ import numpy as np
 
 from ...annotations import AnnotatedObject, Box, ClassList, Document, Source, bounds
 from ...annotations.model.annotated_object import now
-from ...annotations.model.classes import FIRST_CLASS, next_color
+from ...annotations.model.classes import FIRST_CLASS, clean_name, next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
 from ...formats import Objects
 from ...formats.class_numbers import agree
+from ...formats.objects import MarkedPoint
 from ...jobs import releasing_gil
 from .result_filter import KEEP_ALL, ResultFilter
 
@@ -68,6 +69,8 @@ class NewObjects:
     """Part (r0, c0, r1, c1) of the image that was segmented; None for the whole image."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about what was read, skipped or converted."""
+    points: tuple[MarkedPoint, ...] = ()
+    """Points for which `answering.answer_points_job` adds objects."""
 
     def label_map(self) -> UInt8Array:
         """Return the class id of each pixel of `within` as (h, w) uint8; 0 is background."""
@@ -112,7 +115,8 @@ def from_file(content: Objects) -> NewObjects:
         NewObject(obj.class_id, obj.mask, _number(obj.details.get("score")), obj.details)
         for obj in content.items
     )
-    return NewObjects(objects, _used_classes(content.classes, objects))
+    classes = _used_classes(content.classes, (*objects, *content.points))
+    return NewObjects(objects, classes, points=content.points)
 
 
 def make_items(
@@ -179,7 +183,7 @@ def match_classes(
         class gets another number.
 
     Raises:
-        ClassListError: If there would be more than 255 classes.
+        ClassListError: If there would be more than 255 classes, or a new name is too long.
     """
     table = classes.snapshot
     keys = {info.key for info in new.classes}
@@ -196,7 +200,7 @@ def match_classes(
     for info in numbered.classes[len(table) :]:
         color = next_color(colors) if info.color in colors else info.color
         colors.append(color)
-        extended.append(replace(info, color=color))
+        extended.append(replace(info, name=clean_name(info.name), color=color))
     ids = {info.id: number for info, number in zip(new.classes, numbered.numbers, strict=True)}
     return ids.__getitem__, ClassList(extended).snapshot, numbered.notes
 
@@ -261,7 +265,9 @@ def _finite(values: Iterable[Any]) -> list[float]:
     return [float(number) for number in numbers]
 
 
-def _used_classes(classes: Iterable[ClassInfo], objects: Sequence[NewObject]) -> tuple[ClassInfo, ...]:
+def _used_classes(
+    classes: Iterable[ClassInfo], objects: Sequence[NewObject | MarkedPoint]
+) -> tuple[ClassInfo, ...]:
     """Return the classes that the objects use; an id without a class is named, for example, "class 3"."""
     by_id = {info.id: info for info in classes}
     used = {obj.class_id for obj in objects}

@@ -29,13 +29,14 @@ from ..viewer.questions import Questions
 from ..viewer.viewer_state import ViewerState
 from .format_list import FormatList, file_filter
 from .import_options import ImportSettings, question
-from .jobs import figure_job
+from .jobs import export_images_job, figure_job
 from .layer_form import LayerForm
 from .project_export import ProjectExport
 from .script import export_script
 
 if TYPE_CHECKING:
     from ...formats import ImportChoiceError, ReadOptions
+    from ...session.exports import FolderExport
 
 IMPORT_FILE_HINT = (
     "Add the objects of a label image or of an annotation file (GeoJSON, COCO, CVAT, ImageJ ...)"
@@ -61,6 +62,11 @@ class ExportDock(Dock):
         self.browse_button.setMaximumWidth(32)
         self.formats = FormatList()
         self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
+        self.export_folder_button = button(
+            "Export a folder…",
+            "Write the annotations of all images of a folder and its subfolders in the selected formats",
+            self._choose_images,
+        )
         self.figure_button = button(
             "Figure…",
             "Save the view with outlines, a legend and a scale bar as PNG or SVG",
@@ -80,6 +86,7 @@ class ExportDock(Dock):
             form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
             row(self.export_button, self.figure_button, self.script_button),
+            self.export_folder_button,
             group("Project", self.project),
             group("Import", self.import_settings, row(self.import_file_button, self.import_folder_button)),
             group("Objects from a layer", self.layers),
@@ -157,21 +164,43 @@ class ExportDock(Dock):
             self.folder.setText(folder)
 
     def _export(self) -> None:
-        session, formats = self.state.session, self.formats.value()
-        if session is None:
+        session, target = self.state.session, self._target()
+        if session is None or target is None:
             return
+        notes: list[str] = []
+        job = session.files.export_job(*target, notes)
+        self.runner.start(job, "writing the annotations", partial(self._on_exported, notes))
+
+    def _target(self) -> tuple[Path, tuple[str, ...]] | None:
+        """Return the folder and the selected formats; None, with a message, if one is missing."""
+        formats, folder = self.formats.value(), Path(self.folder.text().strip()).expanduser()
         if not formats:
             self.status.say("No format is selected; select at least one.")
-            return
-        folder = Path(self.folder.text().strip()).expanduser()
+            return None
         if not folder.is_absolute():  # A relative path would depend on where napari was started.
             self.status.say(
                 f"'{self.folder.text()}' is not an absolute path; choose a folder with the button beside it."
             )
-            return
-        notes: list[str] = []
-        job = session.files.export_job(folder, formats, notes)
-        self.runner.start(job, "writing the annotations", partial(self._on_exported, notes))
+            return None
+        return folder, formats
+
+    def export_images(self, images: Path) -> None:
+        """Export the annotated images of a folder and its subfolders in the selected formats."""
+        target = self._target()
+        if target is not None:
+            job = export_images_job(images, *target, self.state.sessions_dir)
+            self.runner.start(job, "exporting the folder", self._on_images_exported)
+
+    def _choose_images(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of annotated images", str(Path.home()))
+        if folder:
+            self.export_images(Path(folder))
+
+    def _on_images_exported(self, result: FolderExport) -> None:
+        objects = plural(sum(result.images.values()), "object")
+        lines = [f"Wrote {plural(len(result.images), 'image')} with {objects} to {result.folder}."]
+        lines += [f"{name} was not exported: {reason}" for name, reason in result.skipped.items()]
+        self.status.say(" ".join([*lines, *dict.fromkeys(result.notes)]))
 
     def _on_exported(self, notes: list[str], paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)

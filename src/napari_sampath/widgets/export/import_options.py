@@ -26,11 +26,11 @@ class ImportSettings:
     """Outline of QuPath cells to read."""
 
     def options(self) -> ReadOptions:
-        """Return the options for reading; an ambiguous label map leads to a question."""
+        """Return the options for reading; an ambiguous label map, and points, lead to a question."""
         from ...formats import ReadOptions
 
         choices: dict[str, Any] = {"overlap": self.overlap, "geometry": self.geometry}
-        return ReadOptions(as_="ask", **choices)
+        return ReadOptions(as_="ask", points="ask", **choices)
 
 
 def question(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ...annotations import Box
     from ...formats.layouts import ExportSettings
     from ...session import Project, Session
-    from ...session.exports import DatasetExport
+    from ...session.exports import DatasetExport, FolderExport
     from ...session.figures import FigureSettings
     from ...session.proposals.refining import Refinement
 
@@ -38,6 +38,16 @@ def export_project_job(
             project, folder, layout, sessions_dir, settings, update, check_folder_job
         )
     )
+
+
+def export_images_job(
+    images: Path, folder: Path, formats: tuple[str, ...], sessions_dir: Path
+) -> Job[FolderExport]:
+    """Make a job that exports the annotated images of a folder; see `session.exports.export_folder_job`."""
+    from ...session.exports import export_folder_job
+
+    yield Progress(0, 0, "Exporting the folder")
+    return (yield from export_folder_job(images, folder, formats, sessions_dir))
 
 
 def figure_job(

@@ -12,6 +12,7 @@ from ....arrays import ClassInfo, LocalMask, UInt8Array, class_key
 from ....errors import DatasetError, ImageError
 from ....formats import Labels, Objects
 from ....formats.class_numbers import FileClass, add_to_table
+from ....formats.conversion.marked_points import skip_points
 from ....formats.conversion.painting import paint
 from ....formats.format import Format, ImportChoiceError, ReadOptions, Shapes
 from ....formats.source import Source
@@ -120,6 +121,7 @@ def to_item(
 def _painted(shapes: Shapes, hw: tuple[int, int], path: Path) -> Objects:
     """Rasterise shapes; an image may have none."""
     if not shapes.items:
+        skip_points(shapes, ReadOptions(), path)
         notes = [f"Left out: {number:,} {reason}." for reason, number in shapes.skipped.items()]
         return Objects(hw, (), (), (*shapes.notes, *notes))
     try:
