@@ -63,8 +63,7 @@ def export_labels(
 
     Raises:
         ImageError: If the maps are inconsistent, or a format cannot store them.
-        DuplicateNameError: If two classes share an id or a name.
-        UnknownNameError: If there is no such format.
+        DuplicateNameError, UnknownNameError: If two classes share an id or a name, or there is no such format.
         StorageError: If a file cannot be written; an earlier export is untouched.
     """
     folder, name = Path(folder).expanduser(), snapshot.name
