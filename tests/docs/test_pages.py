@@ -18,6 +18,12 @@ from support.paths import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MAX_PICTURE_BYTES = 1_000_000
+OTHER_LABELS = {
+    *("Plugins", "Install/Uninstall Plugins", "Save layers"),  # napari
+    *("Export objects as GeoJSON", "Save masks"),  # QuPath and Cellpose
+    *("WhiteIsZero", "Lasso"),  # a TIFF tag; a label that is made of the name of its mode
+}
+"""Words in italics that are not in the source of the window."""
 
 
 def ids(page: Path) -> str:
@@ -105,6 +111,16 @@ def resolve(name: str) -> Any:
             target = getattr(target, part)
         return target
     raise AssertionError(f"{name} does not exist")
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=ids)
+def test_labels_of_the_window_exist(page: Path) -> None:
+    """Words in italics that begin with a capital letter are labels of buttons, tabs and menus."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for label in re.findall(r"(?<![*\w\\])\*([A-Z][^*]+)\*(?!\*)", text):
+        for part in " ".join(label.split()).replace("…", "").split(" > "):
+            assert part in OTHER_LABELS or part in sources, part
 
 
 def test_pictures_are_small_and_used() -> None:

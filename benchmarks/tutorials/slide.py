@@ -1,0 +1,151 @@
+"""The tutorial 'I have a slide': open it, annotate nuclei and tissue, segment a region, and export for QuPath."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+
+from napari_sampath.widgets.canvas.slide_layer import slide_of
+from napari_sampath.widgets.canvas.viewport import camera
+from napari_sampath.widgets.viewer.mouse import Mode
+
+from ..demo.project_steps import dark_spots
+from ..demo.slide_steps import NAME
+from ..demo.walk import TIMEOUT_S
+from ..gui_driver import wait_until
+from .walks import Tutorial
+
+CENTRE = 1500, 1150
+"""The place (row, col) of the slide that is annotated."""
+NUCLEI_ZOOM, REGION_ZOOM = 2.0, 0.7
+"""Magnification of nuclei and of a region, in screen pixels per pixel of the slide."""
+HEAD = "nucleus-cnn"
+SLOW, FAST = 900, 350
+
+
+class SlideTutorial(Tutorial):
+    """Annotates nuclei and a region of a slide, segments what is in view, and exports outlines."""
+
+    def prepare(self, data: Path) -> None:
+        """Find the slide."""
+        self.path = data / "slides" / f"{NAME}.svs"
+
+    def plan(self) -> list[tuple[str, Callable[[], str]]]:
+        """List the steps."""
+        return [
+            ("Open", self._open),
+            ("Nuclei", self._nuclei),
+            ("Find similar", self._similar),
+            ("Region", self._region),
+            ("Segment", self._segment),
+            ("Export", self._export),
+        ]
+
+    def _open(self) -> str:
+        self.choose(self.tab("Project").start.image_button, [self.path])
+        self.follow_image()
+        self._wait_for_pixels()
+        self.recorder.picture("tutorial-slide-open")
+        slide = slide_of(self.state.image)
+        return f"{self.annotator.session.hw} px, {slide.mpp if slide else 0:.3f} um per pixel"
+
+    def _nuclei(self) -> str:
+        dock, frame = self.tab("Annotate"), self.recorder.frame
+        self.name_class("nucleus")
+        frame(SLOW, "The whole slide")
+        for zoom in (0.5, 1.0, NUCLEI_ZOOM):
+            self._look(zoom)
+            frame(FAST, "Mouse wheel: zoom in")
+        self.press(dock.modes.one_click)
+        frame(FAST, "1 click = 1 object")
+        session = self.annotator.session
+        r0, c0, r1, c1 = self._view()
+        pixels = np.asarray(session.image[r0:r1, c0:c1])
+        for x, y in dark_spots(pixels, 5):
+            count = len(session.document.objects)
+            self.click(c0 + x, r0 + y)
+            wait_until(lambda: not len(session.waiting), TIMEOUT_S, "the object")
+            if len(session.document.objects) > count:
+                frame(FAST, "Click")
+        self.recorder.picture("tutorial-slide-nuclei")
+        return self.message_of("Annotate")
+
+    def _similar(self) -> str:
+        frame = self.recorder.frame
+        self.find_similar("view", frame)
+        frame(3 * SLOW, "Proposals are dashed")
+        self.recorder.save_animation("tutorial-slide-nuclei")
+        return self.message_of("Annotate")
+
+    def _region(self) -> str:
+        dock, frame = self.tab("Annotate"), self.recorder.frame
+        session = self.annotator.session
+        self.name_class("epidermis", add=True)
+        self._look(REGION_ZOOM)
+        frame(SLOW, "Zoom out: the brush paints larger")
+        before = len(session.document.objects)
+        self.press(dock.modes.buttons[Mode.BRUSH])
+        r0, c0, r1, c1 = self._view()
+        for share in (0.12, 0.16):
+            y = r0 + share * (r1 - r0)
+            self.driver.drag([(c0 + 0.1 * (c1 - c0), y), (c0 + 0.9 * (c1 - c0), y)])
+            wait_until(lambda: not self.annotator.layer_sync.drawing, TIMEOUT_S, "the end of the stroke")
+            frame(FAST, "Brush: a region")
+        self._check(len(session.document.objects) > before, "the strokes made no object")
+        self.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        frame(FAST, "Ctrl-Z: undo")
+        self.press(dock.modes.buttons[Mode.POINT])
+        self.driver.key(Qt.Key.Key_1)
+        return self.message_of("Annotate")
+
+    def _segment(self) -> str:
+        dock, frame = self.tab("Auto-segment"), self.recorder.frame
+        self._look(1.0)
+        self._wait_for_pixels()
+        combo = dock.head.combo
+        index = next(index for index in range(combo.count()) if HEAD in combo.itemText(index))
+        combo.setCurrentIndex(index)
+        combo.activated.emit(index)
+        self.select(dock.region.combo, "view")
+        frame(SLOW, "Auto-segment: a head, the view")
+        self.press(dock.run_button)
+        wait_until(lambda: not dock.runner.busy, TIMEOUT_S, "the segmentation")
+        self._check(dock.result is not None, self.message_of("Auto-segment"))
+        frame(2 * SLOW, "Segment: the result")
+        self.recorder.picture("tutorial-slide-segment")
+        self.press(dock.add_button)
+        wait_until(lambda: not dock.apply_queue.busy, TIMEOUT_S, "the objects")
+        frame(2 * SLOW, "Add objects")
+        self.recorder.save_animation("tutorial-slide-segment")
+        return self.message_of("Auto-segment")
+
+    def _export(self) -> str:
+        dock: Any = self.tab("Export")
+        dock.formats.setValue(("geojson",))
+        dock.folder.setText(str(self.work / "labels"))
+        self.press(dock.export_button)
+        wait_until(lambda: not dock.runner.busy, TIMEOUT_S, "the export")
+        (file,) = (self.work / "labels").glob("*.geojson")
+        count = len(json.loads(file.read_text(encoding="utf-8"))["features"])
+        return f"{self.message_of('Export')} {count} outlines"
+
+    def _look(self, zoom: float) -> None:
+        image = self.driver.image
+        camera(self.viewer).center = tuple(image.data_to_world(CENTRE)[-2:])
+        camera(self.viewer).zoom = zoom / float(image.scale[-1])
+        self._wait_for_pixels()
+
+    def _view(self) -> tuple[int, int, int, int]:
+        from napari_sampath.widgets.canvas.viewport import box_in_view
+
+        return box_in_view(self.viewer, self.driver.image, self.annotator.session.hw)
+
+    def _wait_for_pixels(self) -> None:
+        image: Any = self.driver.image
+        wait_until(lambda: True, 1, "the events")
+        wait_until(lambda: image.data[0].cache.waiting == 0, TIMEOUT_S, "the pixels in view")
