@@ -153,7 +153,7 @@ def test_cellvit_reads_the_folds(study: Study, tmp_path: Path) -> None:
     assert config["nuclei_types"] == {"Background": 0, "gland": 1, "tumour": 2}
 
 
-@pytest.mark.parametrize("layout", [name for name, entry in LAYOUTS.items() if entry.is_checked])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_check_reads_every_layout(study: Study, tmp_path: Path, layout: str) -> None:
     result = study.export(tmp_path / "out", layout, check=check_folder_job)
     text = (tmp_path / "out" / "dataset-check.txt").read_text()
@@ -170,6 +170,42 @@ def test_the_check_reads_every_layout(study: Study, tmp_path: Path, layout: str)
         read = {names[dataset.classes[k].id]: int((targets == k).sum()) for k in range(len(dataset.classes))}
         for info in CLASSES:
             assert abs(read[info.name] - int((class_map == info.id).sum())) <= (8 if layout == "yolo" else 0)
+
+
+@pytest.mark.parametrize("layout", ["masks", "nnunet", "hovernet"])
+def test_the_check_compares_the_scales_with_that_of_the_export(tmp_path: Path, layout: str) -> None:
+    study, out = Study(tmp_path / "study"), tmp_path / "out"
+    for number, name in enumerate("abc"):
+        study.add(name, seed=number, mpp=0.25)
+    text = study.export(out, layout, mpp=0.5, check=check_folder_job).check
+    assert "micrometres per pixel: 0.5 (3)" in text
+    assert "PROBLEM" not in text
+    (index,) = out.rglob("index.csv")
+    rows = index.read_text().splitlines()
+    index.write_text("\n".join([*rows[:-1], rows[-1].replace(",0.5,", ",0.25,")]) + "\n")
+    text = run(check_folder_job(index.parent))
+    assert "1 of 3 images do not have the 0.5 um per pixel of the export" in text
+    assert ": 0.25)" in text
+
+
+def test_a_label_file_cannot_run_a_program(study: Study, tmp_path: Path) -> None:
+    study.export(tmp_path / "out", "cellvit")
+    labels = next((tmp_path / "out").rglob("*.npy"))
+    content: Any = np.empty((), dtype=object)
+    content[()] = {"inst_map": Trap(tmp_path / "ran"), "type_map": None}
+    np.save(labels, content, allow_pickle=True)
+    assert "PROBLEM" in run(check_folder_job(tmp_path / "out"))
+    assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    """An object that creates a file if it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize(("side", "overlap"), [(32, 0), (32, 16), (64, 8), (200, 0)])

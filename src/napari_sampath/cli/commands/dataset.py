@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         return _audit(args.folder, output)
     from ...training.data.dataset_report import format_dataset_report, report_job
 
-    report = output.run(report_job(open_data(args, args.folder)))
+    report = output.run(report_job(open_data(args, args.folder), args.folder))
     output.result(report, format_dataset_report(report))
     return 1 if report["problems"] or report["leaks"] else 0
 

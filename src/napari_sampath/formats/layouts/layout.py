@@ -39,8 +39,6 @@ class Layout:
     make: MakeWriter
     can_ignore: bool = False
     """Whether pixels can be marked as ignored."""
-    is_checked: bool = True
-    """Whether `sampath dataset check` reads it."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -83,14 +81,12 @@ LAYOUTS: dict[str, Layout] = {
             "HoVer-Net (.npy)",
             "Arrays (H, W, 5) of RGB, instance map and type map, as extract_patches.py of HoVer-Net writes them.",
             HovernetWriter,
-            is_checked=False,
         ),
         Layout(
             "cellvit",
             "CellViT (.npy)",
             "Images as PNG and a .npy with instance map and type map for each, in folds as CellViT reads PanNuke.",
             CellvitWriter,
-            is_checked=False,
         ),
     )
 }

@@ -91,7 +91,7 @@ def export_dataset_job(
         if not result.files:
             raise DatasetError(_nothing(result, settings))
         _finish(project, chosen, writer, out, settings, result)
-    if check is not None and chosen.is_checked:
+    if check is not None:
         result.check = yield from check(folder / writer.root)
         text = (result.check.rstrip() + "\n").encode("utf-8", "surrogatepass")
         write_atomically(folder / CHECK, lambda stream: stream.write(text))

@@ -26,7 +26,7 @@ def readme(project: Project, layout: Layout, settings: ExportSettings, result: D
             "Files",
             [
                 "index.csv: image of the project, slide or case, position and um/px of each file",
-                f"{CHECK}: result of the check of this dataset" if layout.is_checked else "",
+                f"{CHECK}: result of the check of this dataset",
                 "export.json: settings, and the digests by which an update finds what changed",
             ],
         ),

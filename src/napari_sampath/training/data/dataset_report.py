@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError
+from ...formats.layouts import read_record
 from ...jobs import Job
 from .check import ImageFacts, inspect_job
 from .dataset import Dataset
@@ -17,8 +19,12 @@ _SHOWN = 20
 """Number of notes in the text."""
 
 
-def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
+def report_job(dataset: Dataset, folder: Path | None = None) -> Job[dict[str, Any]]:
     """Read all images of a dataset and summarise them; progress counts images.
+
+    Args:
+        dataset: The dataset.
+        folder: Its folder; if it was exported at a certain scale, that scale is compared with those of the images.
 
     Returns:
         {"name", "images": {split: count}, "groups": {split: count}, "classes": [{"id", "name", "share": fraction of
@@ -31,7 +37,10 @@ def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
     images = inspection.images
     missing = _missing_classes(dataset, images)
     # Training fails only if its own images lack a class.
-    problems = [*inspection.problems, *filter(None, [missing.pop("train", None)])]
+    problems = [
+        *inspection.problems,
+        *filter(None, [missing.pop("train", None), _wrong_scale(dataset, folder)]),
+    ]
     splits = sorted({sample.split for sample in dataset.samples})
     total = sum(image.hw[0] * image.hw[1] for image in images)
     labelled = sum(image.labelled_px for image in images)
@@ -128,6 +137,29 @@ def _missing_classes(dataset: Dataset, images: Sequence[ImageFacts]) -> dict[str
     return sentences
 
 
+def _asked_mpp(record: Mapping[str, Any] | None) -> float:
+    """Return the micrometres per pixel in the settings of an export; 0 if images keep their own scale."""
+    settings = {} if record is None else record.get("settings")
+    mpp = settings.get("mpp") if isinstance(settings, dict) else None
+    return float(mpp) if isinstance(mpp, int | float) else 0.0
+
+
+def _wrong_scale(dataset: Dataset, folder: Path | None) -> str:
+    """Return a sentence about images that do not have the scale for which the export asked; "" if there are none."""
+    if folder is None:
+        return ""
+    # nnU-Net has its dataset in a subfolder of the export.
+    record = read_record(folder) or read_record(folder.parent)
+    asked = _asked_mpp(record)
+    wrong = [s for s in dataset.samples if s.mpp is None or not math.isclose(s.mpp, asked, rel_tol=1e-3)]
+    if not asked or not wrong:
+        return ""
+    return (
+        f"{len(wrong)} of {len(dataset.samples)} images do not have the {asked:g} um per pixel of the export (such as "
+        f"'{wrong[0].name}': {_format_mpp(wrong[0].mpp)}); repeat it with --update."
+    )
+
+
 def _format_mpp(mpp: float | None) -> str:
     return "unknown" if mpp is None else f"{mpp:g}"
 
@@ -162,7 +194,7 @@ def check_folder_job(folder: Path) -> Job[str]:
     from .readers import open_dataset
 
     try:
-        report = yield from report_job(open_dataset(folder))
+        report = yield from report_job(open_dataset(folder), folder)
     except DatasetError as error:
         return f"PROBLEM: {error}"
     return format_dataset_report(report)

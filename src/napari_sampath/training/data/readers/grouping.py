@@ -1,8 +1,9 @@
-"""The slide or case of images, as `index.csv` states it."""
+"""The slide or case, split and scale of images, as `index.csv` states them."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,17 +31,18 @@ def read_index(path: Path) -> list[dict[str, str]]:
 
 
 class Groups:
-    """Slide or case, and split, of the images in the rows of an `index.csv`.
+    """Slide or case, split and scale of the images in the rows of an `index.csv`.
 
     Args:
         folder: Folder of the file, for error messages.
-        rows: Rows with the columns `name`, `group` and `split`; may be empty.
+        rows: Rows with the columns `name`, `group`, `split` and `mpp`; may be empty.
 
     Raises:
         DatasetError: If there is no column `name`.
     """
 
     def __init__(self, folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+        self._folder = folder
         self._rows = {row["name"]: row for row in rows if row.get("name")}
         if rows and not self._rows:
             raise DatasetError(
@@ -55,6 +57,26 @@ class Groups:
     def split(self, image: Path) -> str:
         """Return the split of an image; empty if it is not stated."""
         return self._row(image).get("split") or ""
+
+    def mpp(self, image: Path) -> float | None:
+        """Return the micrometres per pixel of an image; None if they are not stated.
+
+        Raises:
+            DatasetError: If they are not a positive number.
+        """
+        text = (self._row(image).get("mpp") or "").strip()
+        if not text:
+            return None
+        try:
+            mpp = float(text)
+        except ValueError:
+            mpp = 0.0
+        if not 0 < mpp < math.inf:
+            raise DatasetError(
+                f"'{self._folder / 'index.csv'}' states the mpp '{text}' of '{image.stem}'; give the micrometres per "
+                "pixel, or leave it empty."
+            )
+        return mpp
 
     def any_group(self) -> bool:
         """Return True if the slide or case of any image is stated."""

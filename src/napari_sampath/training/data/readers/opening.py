@@ -15,8 +15,9 @@ from ....formats import DatasetFolder
 from ....formats.format import ValuesAs
 from ..dataset import Dataset, Sample
 from .dataset_folder import open_dataset_folder
-from .grouping import read_index
+from .grouping import Groups, read_index
 from .listed import open_listed
+from .nuclei_arrays import open_cellvit, open_hovernet
 from .pairs import open_pairs
 from .plain import open_plain
 from .published_sets.acdc import open_acdc
@@ -41,8 +42,9 @@ def open_dataset(
 
     The supported layouts are folders written by this package (`dataset.json`); the datasets in `PUBLISHED`
     (`index.csv`, `images/`, `masks/`); BCSS, CRAG, GlaS, EBHI-Seg, ACDC and MoNuSeg as distributed; files that list
-    images, such as COCO (`open_listed`); images with maps of nuclear types (`open_typed_nuclei`); images with a label
-    file for each (`open_plain`); and files matched by two patterns (`open_pairs`).
+    images, such as COCO (`open_listed`); images with maps of nuclear types (`open_typed_nuclei`); arrays of nuclei
+    (`open_hovernet`, `open_cellvit`); images with a label file for each (`open_plain`); and files matched by two
+    patterns (`open_pairs`). `index.csv` states slide or case, split and scale of the images.
 
     Args:
         path: The folder, or a file that lists images.
@@ -85,16 +87,28 @@ def _open(path: Path, as_: ValuesAs) -> Dataset:
     if not with_labels:
         readers += [*_LAYOUTS, functools.partial(open_listed, rows=rows, problems=problems)]
     if path.is_dir():
-        readers.append(functools.partial(open_plain, rows=rows, as_=as_))
+        readers += [
+            functools.partial(reader, rows=rows)
+            for reader in (open_hovernet, open_cellvit, functools.partial(open_plain, as_=as_))
+        ]
     for reader in readers:
         dataset = reader(path)
         if dataset is not None:
-            return dataset
+            return _with_scales(dataset, Groups(path, rows))
     reason = f" ({problems[0].rstrip('.')})" if problems else ""
     raise DatasetError(
         f"'{path}' is not a dataset; it must contain the folders images and labels, with files of the same "
         f"names{reason}."
     )
+
+
+def _with_scales(dataset: Dataset, stated: Groups) -> Dataset:
+    """Set the micrometres per pixel that `index.csv` states."""
+    samples = (
+        dataclasses.replace(sample, mpp=stated.mpp(sample.image)) if sample.mpp is None else sample
+        for sample in dataset.samples
+    )
+    return dataclasses.replace(dataset, samples=tuple(samples))
 
 
 def _with_unique_names(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
