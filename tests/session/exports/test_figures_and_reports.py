@@ -16,12 +16,15 @@ from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DatasetError, ImageError
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.jobs import run
 from napari_sampath.session import Session
 from napari_sampath.session.figures import FigureSettings, make_figure, write_figure
 from napari_sampath.session.figures.figure import scale_bar
 from napari_sampath.session.report import report_job
 from napari_sampath.session.report.writing import area_text
+from napari_sampath.training import TrainingConfig, open_dataset, train
+from support.models.patches import disc_image, patch_model
 from support.models.project_exports import Study
 
 if TYPE_CHECKING:
@@ -183,6 +186,22 @@ def test_the_report_counts_objects_and_areas_and_loads_nothing(tmp_path: Path) -
     assert "cnn-1" in text
     with pytest.raises(DatasetError, match="html"):
         run(report_job(study.project, tmp_path / "report.pdf", study.journals))
+
+
+@pytest.mark.parametrize("slides", [1, 2])
+def test_the_report_gives_no_score_of_training_images(tmp_path: Path, slides: int) -> None:
+    study = Study(tmp_path / "study")
+    folder = DatasetFolder.create(tmp_path / "discs", (ClassInfo(1, "object", (0, 158, 115)),))
+    for number in range(slides):
+        folder.save_image(Snapshot(f"case{number}", *disc_image(number, (64, 80))))
+    config = TrainingConfig(epochs=2, batch_size=2)
+    bundle = study.project.path / "heads" / "linear-1.safetensors"
+    bundle.parent.mkdir()
+    train(open_dataset(folder.path), "linear", config, patch_model(), bundle)
+    text = run(report_job(study.project, tmp_path / "report.html", study.journals)).read_text()
+    assert "Training loss" in text
+    assert ("mean Dice" in text, "Dice on the validation images" in text) == (slides > 1, slides > 1)
+    assert ("quality not measured" in text) == (slides == 1)
 
 
 def test_an_empty_project_has_a_report(tmp_path: Path) -> None:

@@ -86,9 +86,14 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     if not is_first:  # Only one process prints the result.
         return
     metrics = load_head(path).metadata.metrics
-    lines = [f"Wrote {path}. Mean over classes and images, on {metrics['chosen_on']}:"]
+    is_measured = not str(metrics["chosen_on"]).startswith("train")
+    lines = [
+        f"Wrote {path}. Mean over classes and images, on {metrics['chosen_on']}:"
+        if is_measured
+        else f"Wrote {path}. Its quality is not measured, because all images show one slide or case; add another one."
+    ]
     for name, scores in metrics.items():
-        if isinstance(scores, dict):
+        if is_measured and isinstance(scores, dict):
             mean = scores["per_image"]["mean"]
             lines.append(f"  {name}: IoU {format_score(mean['iou'])}, Dice {format_score(mean['dice'])}")
     output.result({"bundle": str(path), "metrics": metrics}, "\n".join(lines))

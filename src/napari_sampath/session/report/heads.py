@@ -23,8 +23,8 @@ class HeadRow:
     name: str
     file: str
     encoder: str
-    metrics: Mapping[str, Any]
-    """Scores on the split that selected the weights."""
+    quality: str
+    """Mean Dice and on what it was measured, or why it was not measured; "" if the head cannot be read."""
     data: Mapping[str, Any]
     """Summary of its training data."""
     curves: Mapping[str, list[tuple[float, float]]]
@@ -41,11 +41,28 @@ def read_heads(project: Path) -> list[HeadRow]:
         try:
             data = load_head(path).metadata
         except SampathError as error:
-            rows.append(HeadRow(path.stem, path.name, "", {}, {}, curves, str(error)))
+            rows.append(HeadRow(path.stem, path.name, "", "", {}, curves, str(error)))
             continue
         encoder = ", ".join(reference.name for reference in data.encoders)
-        rows.append(HeadRow(data.name, path.name, encoder, data.metrics, data.data, curves))
+        if not _is_measured(data.metrics):
+            curves.pop("dice", None)  # It was computed on the training images.
+        rows.append(HeadRow(data.name, path.name, encoder, _quality(data.metrics), data.data, curves))
     return rows
+
+
+def _is_measured(metrics: Mapping[str, Any]) -> bool:
+    """Return True if the scores are those of images that the head was not trained on."""
+    return not str(metrics.get("chosen_on", "train")).startswith("train")
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    try:
+        dice, images = float(metrics["head"]["per_image"]["mean"]["dice"]), int(metrics["head"]["images"])
+    except (LookupError, TypeError, ValueError):
+        return "quality not measured"
+    if not _is_measured(metrics):
+        return "quality not measured, because all training images show one slide or case"
+    return f"mean Dice {dice:.2f} on {images} {'image' if images == 1 else 'images'} ({metrics['chosen_on']})"
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -177,12 +177,7 @@ def _heads(heads: Sequence[HeadRow]) -> str:
         return "<h2>Heads</h2><p>No head was trained in this project.</p>"
     parts = ["<h2>Heads</h2>"]
     for head in heads:
-        scores = [
-            f"{name.replace('_', ' ')} {value:.3f}"
-            for name, value in head.metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        ]
-        facts = [f"encoder {head.encoder}" if head.encoder else "", ", ".join(scores), head.problem]
+        facts = [f"encoder {head.encoder}" if head.encoder else "", head.quality, head.problem]
         text = "; ".join(escape(fact) for fact in facts if fact)
         charts = line_chart("Training loss", head.curves.get("loss", ()))
         charts += line_chart("Dice on the validation images", head.curves.get("dice", ()), from_zero=True)
