@@ -112,6 +112,13 @@ def check_job(project: Project, search: Iterable[Path] = ()) -> Job[ProjectCheck
     return ProjectCheck(tuple(duplicates), lost, tuple(changed), unreadable, found)
 
 
+def remove_duplicates(project: Project, check: ProjectCheck) -> int:
+    """Remove the second training sample of images, and return their number; they go to the history of the dataset."""
+    for sample, _ in check.duplicates:
+        editing.remove_image(project.dataset, sample)
+    return len(check.duplicates)
+
+
 def _search_job(
     project: Project, missing: list[ProjectImage], search: Iterable[Path]
 ) -> Job[dict[str, Path]]:

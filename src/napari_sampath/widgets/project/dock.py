@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QLayout, QWidget
 from ..common.controls import column, group, label
 from ..folder.dock import FolderDock
 from .image_form import ImageForm
+from .jobs import unpack_project_job
 from .project_form import ProjectForm
 from .readers_form import ReadersForm
 from .start_page import StartPage
@@ -46,6 +47,12 @@ class ProjectDock(FolderDock):
         classes = session.classes.snapshot if session is not None and edited else ()
         self.state.training.choose(folder, classes=classes)
 
+    def unpack(self, source: Path, folder: Path) -> None:
+        """Unpack a project from a zip file into a new folder, and open it."""
+        training = self.state.training
+        job = unpack_project_job(source, folder, self.state.sessions_dir)
+        training.membership.edit(job, "unpacking the project", lambda project: training.choose(project.path))
+
     def controls(self) -> tuple[QWidget | QLayout, ...]:
         """Return the controls in their order."""
         self.start = StartPage(self.state)
@@ -66,7 +73,10 @@ class ProjectDock(FolderDock):
         training = self.state.training
         self.start.project_selected.connect(self.open_project)
         self.start.folder_selected.connect(self.controller.open_folder)
+        self.start.zip_selected.connect(self.unpack)
+        self.project.open_requested.connect(lambda path: self.start.open_images([path]))
         training.message.connect(self.status.say)
+        training.saved.connect(self.refresh)
         self.state.message.connect(self.status.hear)
         self.status.expire_on(self.state.image_chosen, training.edited, training.project_changed)
         self.state.runner.failed.connect(self.status.say)

@@ -30,6 +30,22 @@ def pack_project_job(save: Job[int] | None, project: Project, target: Path, sess
     return (yield from pack_job(project, target, sessions_dir))
 
 
+def unpack_project_job(source: Path, folder: Path, sessions_dir: Path) -> Job[Project]:
+    """Make a job that unpacks a project from a zip file."""
+    from ...session.project.sharing import unpack_job
+
+    yield Progress(0, 0, "Unpacking the project")
+    return (yield from unpack_job(source, folder, sessions_dir))
+
+
+def remove_duplicates_job(project: Project, check: ProjectCheck) -> Job[int]:
+    """Make a job that removes the second training sample of images; its result is the number of removed samples."""
+    from ...session.project.checking import remove_duplicates
+
+    yield Progress(0, 0, "Removing the duplicates")
+    return remove_duplicates(project, check)
+
+
 def merge_project_job(project: Project, source: Path, sessions_dir: Path) -> Job[MergeResult]:
     """Make a job that merges another project."""
     from ...session.project.merging import merge_job

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QPlainTextEdit, QWidget
 
+from ..canvas.shown_image import source_file
 from ..common.controls import button, column, label, plain_tooltip, row
+from ..common.question_panel import QuestionPanel
 from ..common.texts import plural
 from ..export.jobs import report_project_job
 from ..export.project_export import ProjectExportDialog
+from ..viewer.questions import Choice, Question, Questions
 from ..viewer.viewer_state import ViewerState
 from .class_menu import ClassMenu
-from .jobs import check_project_job, merge_project_job, pack_project_job
+from .image_list import ImageList
+from .jobs import check_project_job, merge_project_job, pack_project_job, remove_duplicates_job
 
 if TYPE_CHECKING:
     from ...session import Project
     from ...session.project.checking import ProjectCheck
+    from ...session.project.content import ProjectImage
     from ...session.project.merging import MergeResult
 
 NOTES_PX = 90
@@ -27,6 +33,9 @@ NOTES_PX = 90
 class ProjectForm(QWidget):
     """Shows the open project and changes it."""
 
+    open_requested = Signal(object)
+    """Emitted with the file (`Path`) of an image of the project that the user wants to open."""
+
     def __init__(self, state: ViewerState) -> None:
         super().__init__()
         self._state = state
@@ -34,7 +43,6 @@ class ProjectForm(QWidget):
         self.name = QLineEdit()
         self.name.setToolTip("Name of the project; press Enter to rename it")
         self.name.setAccessibleName("Name of the project")
-        self.name.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.name.editingFinished.connect(self._rename)
         self.close_button = button("Close", "Close the project; images stay open", training.close_project)
         self.text = label(wrap=True)
@@ -55,10 +63,18 @@ class ProjectForm(QWidget):
         self.notes.setFixedHeight(NOTES_PX)
         self.notes.setPlaceholderText("Notes of this project; saved when you close them")
         self.notes.setAccessibleName("Notes of the project")
+        self.notes.setTabChangesFocus(True)
         self.notes.hide()
+        self.images = ImageList(training.membership)
+        self.images.open_requested.connect(self._open)
+        self.questions = Questions(self)
+        self.question_panel = QuestionPanel()
+        self.questions.changed.connect(lambda: self.question_panel.show_question(self.questions))
         column(
             row(self.name, self.close_button, stretch=0),
             self.text,
+            self.images,
+            self.question_panel,
             row(self.classes_button, self.share_button, self.check_button, self.notes_button),
             self.notes,
             parent=self,
@@ -74,6 +90,7 @@ class ProjectForm(QWidget):
         self.name.setToolTip(plain_tooltip(f"{project.path}\nPress Enter to rename the project"))
         self.text.setText(_describe(project))
         self.notes_button.setText("Notes …" if project.notes else "Notes")
+        self.images.show_images(project, self._state.training.membership.image)
 
     def check(self, search: Path | None = None) -> None:
         """Check the project; `search` is a folder in which missing images are searched."""
@@ -168,8 +185,48 @@ class ProjectForm(QWidget):
         if path:
             self.merge(Path(path))
 
+    def _open(self, image: ProjectImage) -> None:
+        """Open an image of the project, or show it if it is open."""
+        project = self._state.training.project
+        path = None if project is None else project.file_of(image)
+        if path is None:
+            self._state.training.message.emit(
+                f"The file of '{image.name}' is missing ({image.file}); press Check to search for it."
+            )
+            return
+        layer = next((layer for layer in self._state.images() if source_file(layer) == path), None)
+        if layer is None:
+            self.open_requested.emit(path)
+        else:
+            layer.visible = True
+            self._state.viewer.layers.selection.active = layer
+
     def _on_checked(self, check: ProjectCheck) -> None:
-        self._state.training.message.emit(describe_check(check))
+        choices = []
+        if check.duplicates:
+            hint = "Keep one training sample of each image; the others go to the folder 'history'"
+            choices.append(Choice("Remove duplicates", hint, partial(self._remove_duplicates, check)))
+        if check.missing:
+            hint = "Choose a folder in which the missing images are searched, with its subfolders"
+            choices.append(Choice("Search a folder…", hint, self._choose_search))
+        if choices:
+            self.questions.ask(Question(describe_check(check), (*choices, Choice("Close", "Hide this"))))
+        else:
+            self._state.training.message.emit(describe_check(check))
+
+    def _remove_duplicates(self, check: ProjectCheck) -> None:
+        training = self._state.training
+        if training.project is not None:
+            training.membership.edit(
+                remove_duplicates_job(training.project, check),
+                "removing the duplicates",
+                lambda count: training.message.emit(f"Removed {plural(count, 'duplicate sample')}."),
+            )
+
+    def _choose_search(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder with the missing images", str(Path.home()))
+        if folder:
+            self.check(Path(folder))
 
     def _on_merged(self, result: MergeResult) -> None:
         self._state.training.membership.join()
@@ -198,12 +255,11 @@ def describe_check(check: ProjectCheck) -> str:
     if check.found:
         parts.append(f"Found again: {', '.join(check.found)}.")
     for sample, name in check.duplicates[:2]:
-        parts.append(f"'{sample}' has the same pixels as '{name}'; 'sampath project check' can remove it.")
+        parts.append(f"The training sample '{sample}' has the same pixels as '{name}'.")
     if check.missing:
-        parts.append(
-            f"The files of {', '.join(map(repr, check.missing[:3]))} are missing; open one of their folders and "
-            "check again."
-        )
+        others = len(check.missing) - 1
+        also = f" and those of {plural(others, 'more image')} are" if others else " is"
+        parts.append(f"The file of '{check.missing[0]}'{also} missing; search for it in a folder.")
     if check.changed:
         parts.append(f"The files of {', '.join(map(repr, check.changed[:3]))} have changed pixels.")
     for name, reason in list(check.unreadable.items())[:2]:
@@ -217,7 +273,7 @@ def describe_merge(result: MergeResult) -> str:
     for conflict in result.conflicts[:3]:
         text += (
             f" Conflict in '{conflict.name}': ours has {conflict.ours}, the other has {conflict.theirs}; ours is "
-            f"kept, the other is in {conflict.file.name} in the folder 'conflicts'."
+            "kept. Open the image and press Compare to see the other version."
         )
     if len(result.conflicts) > 3:
         text += f" {len(result.conflicts) - 3} more conflicts are in the folder 'conflicts'."

@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from ...errors import ImageError, first_line
+from ...files import free_name
 from ...images.slides import is_slide
 from ..canvas.slide_layer import add_slide
 from ..common.controls import button, button_grid, column, label, plain_tooltip
@@ -29,6 +30,8 @@ class StartPage(QWidget):
 
     project_selected = Signal(object)
     """Emitted with the folder (`Path`) of a new or existing project."""
+    zip_selected = Signal(object, object)
+    """Emitted with a packed project (`Path`) and the folder (`Path`) into which it is unpacked."""
     folder_selected = Signal(object)
     """Emitted with a folder (`Path`) of images."""
 
@@ -43,6 +46,11 @@ class StartPage(QWidget):
         self.sample_button.setMenu(self.sample_menu)
         self.new_button = button("New project…", "Choose a folder for a new project", self._choose_new)
         self.open_button = button("Open project…", "Open a project or dataset folder", self._choose_project)
+        self.zip_button = button(
+            "Unpack project…",
+            "Unpack a project from a zip file, such as one from a colleague",
+            self._choose_zip,
+        )
         self.continue_button = button("Continue project", "", self._continue)
         buttons = (
             self.image_button,
@@ -50,6 +58,7 @@ class StartPage(QWidget):
             self.sample_button,
             self.new_button,
             self.open_button,
+            self.zip_button,
             self.continue_button,
         )
         column(self.text, button_grid(buttons, 2), parent=self)
@@ -121,6 +130,17 @@ class StartPage(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Folder of the project", str(start))
         if folder:
             self.project_selected.emit(Path(folder))
+
+    def _choose_zip(self) -> None:
+        source, _ = QFileDialog.getOpenFileName(self, "Packed project", str(Path.home()), "Zip files (*.zip)")
+        if not source:
+            return
+        file = Path(source)
+        title = f"Folder in which '{file.stem}' is created"
+        place = QFileDialog.getExistingDirectory(self, title, str(file.parent))
+        if place:
+            name = free_name(file.stem, (path.name for path in Path(place).iterdir()))
+            self.zip_selected.emit(file, Path(place) / name)
 
     def _continue(self) -> None:
         last = self._state.training.last_project

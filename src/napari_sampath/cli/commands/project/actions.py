@@ -252,16 +252,16 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace, output: Output) -> int:
-    from ....formats.dataset import editing
-    from ....session.project.checking import check_job
+    from ....session.project.checking import check_job, remove_duplicates
 
     project = open_project(args, output)
     report = output.run(check_job(project, args.search))
     lines = [f"found again: {name} in {path}" for name, path in report.found.items()]
     problems = []
+    if args.remove_duplicates:
+        remove_duplicates(project, report)
     for sample, name in report.duplicates:
         if args.remove_duplicates:
-            editing.remove_image(project.dataset, sample)
             lines.append(f"removed the sample '{sample}', which has the same pixels as '{name}'")
         else:
             problems.append(f"'{sample}' has the same pixels as '{name}'; use --remove-duplicates")

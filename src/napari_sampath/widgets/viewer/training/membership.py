@@ -172,24 +172,33 @@ class Membership(QObject):
 
     def change_file(self, path: Path, training: bool | None) -> None:
         """Add the image of a file to the training set, or remove it; None removes it from the project."""
-        project, image = self._training.project, self.files.get(path.resolve())
-        if project is None or image is None:
-            return
+        image = self.files.get(path.resolve())
+        if image is not None:
+            self.change_image(image, training)
+
+    def change_image(self, image: ProjectImage, training: bool | None) -> None:
+        """Add an image of the project to the training set, or remove it; None removes it from the project."""
         text = "Removed '{name}' from the project; its annotations are kept."
         if training is not None:
             text = "'{name}' is " + ("in" if training else "not in") + " the training set."
 
-        def change() -> None:
+        def change(project: Project, digest: str) -> None:
             if training is None:
-                project.remove(image.digest)
+                project.remove(digest)
             else:
-                project.set_training(image.digest, training)
+                project.set_training(digest, training)
 
-        def done(_result: object) -> None:
-            self._training.message.emit(text.format(name=image.name))
-            self._training.mark_changed()
+        self._change(change, "changing the project", text, image)
 
-        self.edit(_call_job(change), "changing the project", done)
+    def set_split(self, image: ProjectImage, split: str) -> None:
+        """Move the slide or case of an image to a split: "train", "val" or "test"."""
+        purpose = {"train": "training", "val": "validation"}.get(split, "tests")
+        self._change(
+            lambda project, _digest: project.set_split(project.slide_of(image), split),
+            "changing the training set",
+            f"All images of the slide or case of '{{name}}' are used for {purpose}.",
+            image,
+        )
 
     def _say_put_in(self, image: ProjectImage) -> None:
         self._training.message.emit(f"'{image.name}' is in the project, in the training set.")
@@ -217,8 +226,15 @@ class Membership(QObject):
 
         self.runner.start(job, doing, done)
 
-    def _change(self, change: Callable[[Project, str], object], doing: str, text: str) -> None:
-        project, image = self._training.project, self.image
+    def _change(
+        self,
+        change: Callable[[Project, str], object],
+        doing: str,
+        text: str,
+        image: ProjectImage | None = None,
+    ) -> None:
+        """Change an image of the project, by default the one in use."""
+        project, image = self._training.project, image or self.image
         if project is None or image is None:
             self._training.message.emit("The image in use is not in a project; add it first.")
             return
