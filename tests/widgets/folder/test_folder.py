@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,6 +232,23 @@ def test_the_head_segments_all_images_and_the_most_uncertain_comes_next(
     driver.press(dock.done_button)
     del uncertainty[most]
     shown(dock, max(uncertainty, key=lambda name: uncertainty[name]))
+
+
+def test_no_head_of_a_folder_starts_a_download(open_folder: Callable[..., Any]) -> None:
+    dock, driver = open_folder(DiscModel())
+    state = dock.state
+    (card, *_) = state.catalogue.cards
+    state.session.classes.rename(state.session.classes.snapshot[0].id, card.classes[0].name)
+    state.catalogue = replace(
+        state.catalogue, downloads={each.encoder: "358 MB" for each in state.catalogue.cards}
+    )
+    dock.refresh()
+    driver.press(dock.all_button)
+    assert "is not on this machine" in dock.status.message.text()
+    assert "358 MB" in dock.status.message.text()
+    dock.stage.setCurrentIndex(dock.stage.findData("semi-automatic"))
+    dock.stage.activated.emit(dock.stage.currentIndex())
+    assert not dock.controller.runner.busy
 
 
 def test_a_review_can_skip_images_and_return(

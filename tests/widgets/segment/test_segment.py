@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -382,6 +383,22 @@ def test_the_accepted_head_is_selected(open_segment: Callable[..., Any], bundle:
     assert dock.head.combo.currentText() == f"{path.stem} (yours)"
     done(window, dock)
     assert (dock.result.labels == 1).any()
+
+
+def test_a_download_is_announced_by_the_button_that_starts_it(
+    open_segment: Callable[..., Any], bundle: Path
+) -> None:
+    pixels, _ = disc_image(3, (120, 160))
+    window, dock = open_segment(pixels)
+    state = window.state
+    card = state.catalogue.cards[0]
+    state.catalogue = replace(state.catalogue, downloads={card.encoder: "358 MB, licence Apache-2.0"})
+    texts = []
+    for head in (card.head, str(bundle)):
+        dock.head.setValue(head)
+        dock.head.head_selected.emit()
+        texts.append((dock.run_button.text(), "358 MB, licence Apache-2.0" in dock.run_button.toolTip()))
+    assert texts == [("Download and segment", True), ("Segment", False)]
 
 
 def test_segment_everything_and_classify_by_similarity(

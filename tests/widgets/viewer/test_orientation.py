@@ -10,10 +10,11 @@ from benchmarks.gui_driver import SHIFT, GuiDriver, wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.widgets.annotate.dock import AnnotateDock
+from napari_sampath.widgets.canvas.napari_internals.napari_canvas import canvas_of
+from napari_sampath.widgets.canvas.napari_internals.scale_bar import scale_bar
 from napari_sampath.widgets.canvas.overlays.orientation import (
     describe,
     describe_length,
-    scale_bar,
     scan_magnification,
 )
 from napari_sampath.widgets.canvas.viewport import camera
@@ -86,6 +87,18 @@ def test_the_pixel_size_of_the_file_is_used(viewer: Any, tissue: np.ndarray, tmp
     driver.press(dock.tools.buttons[Tool.MEASURE])
     driver.drag([(20, 30), (140, 30)])
     assert " um (" in dock.status.message.text()
+    drawn = drawn_scale_bar(viewer)
+    wait_until(lambda: drawn.node.text.text.endswith("\u00b5m"), 60, "the unit of the scale bar")
+    camera(viewer).zoom = 3.0  # A canvas pixel is 1/3 pixel of the image.
+    length_um = float(drawn.node.text.text.split()[0])
+    assert drawn._current_length == pytest.approx(3.0 * length_um / 0.5)
+    viewer.add_image(np.ascontiguousarray(tissue[::-1]), name="without mpp")
+    wait_until(lambda: drawn.node.text.text.endswith("pixel"), 60, "the scale bar of the second image")
+
+
+def drawn_scale_bar(viewer: Any) -> Any:
+    (drawn,) = canvas_of(viewer)._viewer_overlay_to_visual[scale_bar(viewer)]
+    return drawn
 
 
 def test_the_ruler_measures_a_distance(open_window: Callable[..., Any], tissue: np.ndarray) -> None:

@@ -105,7 +105,7 @@ class ModelForm(QWidget):
 
     def _select(self, choice: ModelChoice) -> None:
         """Use a model; ask before a download starts."""
-        download = "" if self._catalogue is None else self._catalogue.downloads.get(choice.name, "")
+        download = "" if self._catalogue is None else self._catalogue.download(choice.name)
         if not download or choice.weights is not None or choice.name == self.value().name:
             self._ask(None, "")
             self.valueChanged.emit(choice)

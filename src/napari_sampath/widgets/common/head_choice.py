@@ -23,6 +23,13 @@ def card_of(head: str | None, catalogue: Catalogue | None) -> HeadCard | None:
     return shipped or _own_card(Path(head))
 
 
+def missing_model(head: str | None, catalogue: Catalogue | None) -> str:
+    """Describe the download that running a head would start: "vit_b, 358 MB, licence ..."; "" if there is none."""
+    card = card_of(head, catalogue)
+    download = "" if card is None or catalogue is None else catalogue.download(card.encoder)
+    return "" if card is None or not download else f"{card.encoder}, {download}"
+
+
 def proposed_head(
     catalogue: Catalogue | None, classes: Sequence[ClassInfo], mpp: float | None = None
 ) -> str | None:

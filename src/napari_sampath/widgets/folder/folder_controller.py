@@ -17,7 +17,7 @@ from ..canvas import layers as canvas_layers
 from ..canvas.shown_image import ORIENTATION, SOURCE_FILE
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
-from ..common.head_choice import proposed_head
+from ..common.head_choice import missing_model, proposed_head
 from ..common.segment_jobs import HeadResult, segment_job
 from ..common.texts import plural
 from ..viewer.annotator import completion_message
@@ -144,7 +144,7 @@ class FolderController(QObject):
     def run_on_all(self) -> None:
         """Segment all images that are not done, except the open one."""
         queue, head, state = self.queue, self.head, self._state
-        if queue is None or head is None:
+        if queue is None or head is None or self._needs_download(head):
             return
         job = segment_folder_job(
             queue,
@@ -165,6 +165,16 @@ class FolderController(QObject):
             )
 
         self.runner.start(job, "running the head on all images", on_done)
+
+    def _needs_download(self, head: str) -> bool:
+        """Say if the model of a head is not on this machine; it is only downloaded when the user asks for it."""
+        missing = missing_model(head, self._state.catalogue)
+        if missing:
+            self.message.emit(
+                f"The model of the head {Path(head).stem} is not on this machine ({missing}); run the head once in the "
+                "Auto-segment tab to download it."
+            )
+        return bool(missing)
 
     def _attempt(self, call: Callable[[], object]) -> bool:
         return self._state.attempt(call, self.message.emit)
@@ -248,7 +258,7 @@ class FolderController(QObject):
     def _run_head(self) -> None:
         """Segment the current image and add the result, depending on the stage."""
         session, head, state = self._session, self.head, self._state
-        if session is None or head is None or self.runner.busy:
+        if session is None or head is None or self.runner.busy or self._needs_download(head):
             return
 
         def on_done(objects: list[AnnotatedObject]) -> None:

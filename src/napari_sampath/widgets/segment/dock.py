@@ -14,7 +14,7 @@ from ..canvas.shown_image import source_file
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, combo_box, elided_label, form, group, label, row, set_items
-from ..common.head_choice import card_of, proposed_head
+from ..common.head_choice import card_of, missing_model, proposed_head
 from ..common.script_view import Script, script_button
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
 from ..common.status_line import StatusLine
@@ -31,6 +31,7 @@ from .uncertain_regions import UncertainRegions
 
 __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
 
+RUN_HINT = "Run the head; your annotations do not change"
 ADD_HINT = "Add the result as objects that you can correct; objects that you created or reviewed are kept"
 MIN_AGREEMENT = 0.6
 """Minimum `Guess.share` for which an object gets the guessed class."""
@@ -56,7 +57,7 @@ class SegmentDock(Dock):
         self.region = RegionSelector(self.state)
         self.magnification = combo_box(MAGNIFICATION_HINT)
         set_items(self.magnification, MAGNIFICATIONS.items())
-        self.run_button = button("Segment", "Run the head; your annotations do not change", self.run)
+        self.run_button = button("Segment", RUN_HINT, self.run)
         self.add_button = button("Add objects", ADD_HINT, self._add_objects)
         self.summary = label(wrap=True)
         self.filters = ResultFilterForm()
@@ -95,6 +96,13 @@ class SegmentDock(Dock):
         self.card.show_card(card, () if state.session is None else state.classes)
         free = state.session is not None and not self.runner.busy
         self.run_button.setEnabled(free and self.head.value() is not None)
+        missing = missing_model(self.head.value(), state.catalogue)
+        self.run_button.setText("Download and segment" if missing else "Segment")
+        self.run_button.setToolTip(
+            f"The model of this head is not on this machine: download it ({missing}), then run the head"
+            if missing
+            else RUN_HINT
+        )
         for widget in (self.everything.find_button, self.everything.classify_button):
             widget.setEnabled(free and state.ready)
         self.uncertain.next_button.setEnabled(state.session is not None)

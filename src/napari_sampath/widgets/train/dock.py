@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from ..background.workers import JobRunner
 from ..common.base_dock import Dock
 from ..common.controls import button, label, row
+from ..common.head_choice import missing_model
 from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SAVING = "Images in the training set of this project are saved to it automatically."
 WELCOME = "Open a project to train: heads learn from the images that you add to its training set."
+
+TRAIN_HINT = "Train a head on the dataset; you can continue annotating"
 
 
 class TrainDock(Dock):
@@ -49,9 +52,7 @@ class TrainDock(Dock):
         self.dataset = DatasetPanel()
         self.form = SettingsForm(TrainingSettings())
         self._kinds_known = False
-        self.train_button = button(
-            "Train", "Train a head on the dataset; you can continue annotating", self.train
-        )
+        self.train_button = button("Train", TRAIN_HINT, self.train)
         self.checklist = Checklist()
         self.stop_button = button(
             "Stop and keep the best", "End the training now and keep the best epoch so far", self._stop
@@ -103,6 +104,14 @@ class TrainDock(Dock):
         )
         self.checklist.setVisible(heads is not None and self._kinds_known and not self.runner.busy)
         self.train_button.setEnabled(heads is not None and ready and not self.runner.busy)
+        in_use = None if heads is None or heads.current is None else str(heads.current)
+        missing = missing_model(in_use, self.state.catalogue)
+        self.train_button.setText("Download and train" if missing else "Train")
+        self.train_button.setToolTip(
+            f"The model of the head in use is not on this machine: download it ({missing}), train, and compare both"
+            if missing
+            else TRAIN_HINT
+        )
         self.stop_button.setVisible(self.runner.busy)
         self.stop_button.setEnabled(not self._stop_event.is_set())
         offered = None if heads is None else heads.offered

@@ -51,7 +51,15 @@ class Catalogue:
     cards: tuple[HeadCard, ...] = ()
     """Cards of these heads."""
     downloads: Mapping[str, str] = field(default_factory=dict)
-    """Name of each encoder that is downloaded when it is used first -> its size and licence."""
+    """Name of each encoder that was not on this machine -> its size and licence."""
+
+    def download(self, encoder: str) -> str:
+        """Return size and licence of an encoder that is downloaded when it is used; "" if it is on this machine."""
+        if encoder not in self.downloads:
+            return ""
+        from ...encoders import registry
+
+        return "" if registry[encoder].is_downloaded() else self.downloads[encoder]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +95,8 @@ def catalogue_job() -> Job[Catalogue]:
     entries = [registry[name] for name in registry if registry[name].info.promptable]
     encoders = tuple((entry.info.name, _describe(entry)) for entry in entries)
     downloads = {
-        entry.info.name: f"{entry.info.size_mb:,.0f} MB, licence {entry.info.licence}"
-        for entry in entries
+        entry.info.name: f"{entry.info.size_mb:,.0f} MB, licence {entry.info.licence or 'not stated'}"
+        for entry in (registry[name] for name in registry)
         if entry.file and not entry.is_downloaded()
     }
     devices = ["auto"]

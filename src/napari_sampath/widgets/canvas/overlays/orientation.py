@@ -9,6 +9,7 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal
 
+from ..napari_internals.scale_bar import scale_bar, set_scale_bar_unit
 from ..pixel_size import mpp_of
 from ..viewport import camera
 
@@ -51,11 +52,16 @@ class Orientation(QObject):
         if image is not None and self._was_visible is None:
             self._was_visible = bool(scale_bar(self._viewer).visible)
             scale_bar(self._viewer).visible = True
+        um = None
+        if image is not None and mpp is not None and mpp_of(image) is None:
+            um = mpp / float(image.scale[-1])
+        set_scale_bar_unit(self._viewer, um)
         self.changed.emit()
 
     def close(self) -> None:
         """Disconnect, and restore the scale bar."""
         camera(self._viewer).events.zoom.disconnect(self._on_zoom)
+        set_scale_bar_unit(self._viewer, None)
         if self._was_visible is not None:
             scale_bar(self._viewer).visible = self._was_visible
 
@@ -80,12 +86,6 @@ class Orientation(QObject):
 
     def _on_zoom(self, _event: Any = None) -> None:
         self.changed.emit()
-
-
-def scale_bar(viewer: Viewer) -> Any:
-    """Return the scale bar of a viewer, which napari 0.9 moved to `viewer.canvas.overlays`."""
-    canvas: Any = getattr(viewer, "canvas", None)
-    return viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
 
 
 def scan_magnification(mpp: float) -> float:
