@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,7 @@ from napari_sampath.widgets.panel.panel import TABS, SamPathPanel
 from napari_sampath.widgets.viewer.viewer_state import ViewerState
 from support.models.discs import DiscModel, loader
 from support.models.patches import disc_image, patch_model
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from support.models.project_exports import Study
 
 pytestmark = pytest.mark.gui
 
@@ -30,9 +29,9 @@ LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 class User:
     """Counts the actions of a user of the panel."""
 
-    def __init__(self, viewer: Any, model: Any) -> None:
+    def __init__(self, viewer: Any, model: Any, journals: Path | None = None) -> None:
         self.viewer = viewer
-        self.panel = SamPathPanel(viewer, ViewerState(viewer, load_model=loader(model)))
+        self.panel = SamPathPanel(viewer, ViewerState(viewer, loader(model), journals))
         viewer.window.add_dock_widget(self.panel, name="SamPath", area="right")
         self.actions = 0
 
@@ -112,3 +111,22 @@ def test_training_again_after_four_images_takes_at_most_four_actions(viewer: Any
         user.press(train.accept_button)
     assert state.training.heads.current is not None
     assert user.actions <= 4
+
+
+def test_exporting_the_twenty_images_of_a_project_takes_two_actions(viewer: Any, tmp_path: Path) -> None:
+    study = Study(tmp_path / "study")
+    for number in range(20):
+        study.add(f"case {number}", seed=number)
+    user = User(viewer, DiscModel(), study.journals)
+    state = user.panel.state
+    state.training.choose(study.project.path)
+    wait_until(lambda: state.training.project is not None, 60, "the project")
+    export = user.tab("Export")
+    user.press(export.project.export_button)
+    wait_until(
+        lambda: "Exported 20 images with 60 objects" in export.status.message.text(), 120, "the export"
+    )
+    assert user.actions <= 2
+    folder = Path(export.project.folder.text())
+    assert len(list(folder.rglob("labels/*.png"))) == 20
+    assert "PROBLEM" not in (folder / "dataset-check.txt").read_text()

@@ -9,26 +9,14 @@ import pytest
 from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QAbstractButton,
-    QAbstractItemView,
-    QAbstractSlider,
     QApplication,
-    QComboBox,
     QLineEdit,
-    QScrollBar,
-    QWidget,
 )
 
 from napari_sampath.annotations.model.classes import PALETTE
 from napari_sampath.arrays import LocalMask
 from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 from napari_sampath.widgets.canvas.napari_internals.partial_refresh import outlines
-from napari_sampath.widgets.common.base_dock import Dock
-from napari_sampath.widgets.export.dock import ExportDock
-from napari_sampath.widgets.folder.dock import FolderDock
-from napari_sampath.widgets.objects.dock import ObjectsDock
-from napari_sampath.widgets.segment.dock import SegmentDock
-from napari_sampath.widgets.train.dock import TrainDock
 from napari_sampath.widgets.viewer.keys import KEYS
 from support.models.discs import DiscModel
 
@@ -163,42 +151,9 @@ def test_the_class_list_counts_objects_and_gives_the_focus_back(two_classes: Any
     QTest.keyClick(editor, Qt.Key.Key_Return)
     wait_until(lambda: window.session.classes.by_id(2).name == "muscle", 60, "the new name")
     wait_until(lambda: QApplication.focusWidget() is window.driver.native, 60, "the focus on the canvas")
-
-
-def controls(dock: Dock) -> list[QWidget]:
-    """List the controls of a dock that a user can change."""
-    kinds = (QAbstractButton, QAbstractSlider, QComboBox, QAbstractItemView)
-    found = [widget for kind in kinds for widget in dock.findChildren(kind)]
-    return [
-        widget
-        for widget in found
-        if not isinstance(widget, QScrollBar)
-        and not isinstance(widget.parent(), (QComboBox, QScrollBar))
-        and widget.objectName() not in ("qt_spinbox_lineedit", "qt_toolbar_ext_button")
-        and not widget.inherits("QComboBoxListView")
-        and not widget.inherits("QTableCornerButton")
-        and not widget.inherits("QHeaderView")
-    ]
-
-
-def test_tab_reaches_every_control_and_each_has_a_name(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
-    window = open_window(tissue, DiscModel())
-    docks = [window.dock]
-    for kind in (ObjectsDock, SegmentDock, TrainDock, FolderDock, ExportDock):
-        docks.append(kind(window.viewer, window.state))
-        window.viewer.window.add_dock_widget(docks[-1], name=kind.__name__, area="left", tabify=True)
-    problems = []
-    for dock in docks:
-        for widget in controls(dock):
-            name = widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
-            if not widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-                problems.append(
-                    f"{type(dock).__name__}: {name or type(widget).__name__} is not reached by Tab"
-                )
-            if len(name.strip()) < 2:
-                problems.append(
-                    f"{type(dock).__name__}: {type(widget).__name__} '{widget.toolTip()}' has no name"
-                )
-    assert not problems, "\n".join(problems)
+    names = window.dock.classes.list
+    QTest.mouseClick(
+        names.viewport(), Qt.MouseButton.LeftButton, pos=names.visualItemRect(names.item(0)).center()
+    )
+    assert window.session.active_class == window.session.classes.snapshot[0].id
+    assert QApplication.focusWidget() is window.driver.native, "the next key acts on the image"

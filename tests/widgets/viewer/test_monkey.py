@@ -1,6 +1,6 @@
 """Random actions on two images, projects and docks with a model that is late: objects, layers, journals agree.
 
-`SAMPATH_MONKEY_STEPS=2000` makes a long run.
+`SAMPATH_MONKEY_STEPS=500 SAMPATH_MONKEY_SEEDS=1,2,3,4` makes a long run of 2,000 actions.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
 STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "120"))
+SEEDS = [int(seed) for seed in os.environ.get("SAMPATH_MONKEY_SEEDS", "7").split(",")]
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 NONE = Qt.KeyboardModifier.NoModifier
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -181,7 +182,7 @@ class Monkey:
 
 
 @pytest.mark.timeout(60 + 3 * STEPS)
-@pytest.mark.parametrize("seed", [7])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_objects_layers_and_journals_agree_after_random_actions(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
 ) -> None:

@@ -64,7 +64,7 @@ class ClassListWidget(QWidget):
     move_requested = Signal(int, int)
     """Class id and its new position in the list."""
     editing_finished = Signal()
-    """Emitted when the user has finished or cancelled editing a name."""
+    """Emitted when the user has clicked a class, or has finished or cancelled editing a name."""
     merge_requested = Signal(int, int)
     """Id of the class to delete, and id of the class that gets its objects."""
 
@@ -87,6 +87,7 @@ class ClassListWidget(QWidget):
         self.list.setFixedHeight(_ROWS_SHOWN * row_px + 8)
         self._add_buttons()
         self.list.currentItemChanged.connect(self._on_current)
+        self.list.clicked.connect(self._on_editor_closed)
         self.list.itemChanged.connect(self._on_edited)
         # Queued, because the handler rebuilds the list, which must not happen during the drop.
         self.list.model().rowsMoved.connect(self._on_dragged, Qt.ConnectionType.QueuedConnection)

@@ -65,6 +65,7 @@ class HelpOverlay(QFrame):
         self.table.setAccessibleName("Keys")
         self.table.horizontalHeader().hide()
         self.table.verticalHeader().hide()
+        self.table.setTabKeyNavigation(False)
         self.table.setShowGrid(False)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -8,9 +8,20 @@ from threading import Event
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtWidgets import QFrame, QLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QFrame,
+    QLayout,
+    QLineEdit,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..background.workers import JobRunner
+from ..canvas.napari_internals.napari_canvas import focus_canvas
 from ..viewer.key_settings import load_keys
 from ..viewer.viewer_state import ViewerState, viewer_state_of
 from .removable import Removable, forget
@@ -37,6 +48,7 @@ class Dock(Removable, QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.state.join()
         self._keys: list[tuple[str, Any, Any]] = []
@@ -61,6 +73,15 @@ class Dock(Removable, QScrollArea):
         if event.type() == QEvent.Type.LayoutRequest:
             self.setMinimumWidth(self.minimumSizeHint().width())
         return bool(super().eventFilter(watched, event))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Return to the canvas when the user has entered a text or number; napari would also commit the candidate."""
+        is_input = isinstance(QApplication.focusWidget(), QLineEdit | QAbstractSpinBox)
+        if event is not None and is_input and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            event.accept()
+            focus_canvas(self.state.viewer)
+        else:
+            super().keyPressEvent(event)
 
     def minimumSizeHint(self) -> QSize:
         """Return a size that is wide enough for the controls and the vertical scroll bar."""

@@ -1,6 +1,7 @@
 """Make controls for the docks.
 
-Tab reaches all of them. Buttons and sliders leave the keyboard focus on the canvas when they are clicked.
+Tab reaches all of them. Buttons, sliders and drop-down lists leave the keyboard focus on the canvas when they are
+clicked, so that the next key acts on the image.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def combo_box(tooltip: str, min_letters: int = 8) -> QComboBox:
     widget = QComboBox()
     widget.setToolTip(plain_tooltip(tooltip))
     widget.setAccessibleName(tooltip.partition("\n")[0].rstrip(":"))
-    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     widget.setMinimumContentsLength(min_letters)
     widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

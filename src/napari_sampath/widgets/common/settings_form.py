@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from ...settings import field_docs
 from .controls import form
@@ -73,7 +73,8 @@ class SettingsForm(QWidget, Generic[T]):
             widget.native.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             self._layout.addRow(widget.native)
         else:
-            widget.native.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            is_list = isinstance(widget.native, QComboBox)
+            widget.native.setFocusPolicy(Qt.FocusPolicy.TabFocus if is_list else Qt.FocusPolicy.StrongFocus)
             self._layout.addRow(label, widget.native)
         widget.changed.connect(lambda _value: self.valueChanged.emit(self.value()))
         self.widgets[name] = widget

@@ -57,6 +57,7 @@ class ExportDock(Dock):
         self.image = elided_label()
         self.folder = QLineEdit(str(Path.home()))
         self.folder.setToolTip("Folder for the files; it is created if it does not exist")
+        self.folder.setAccessibleName("Folder for the files")
         self.folder.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.browse_button = button("…", "Choose the folder", self._browse)
         self.browse_button.setMaximumWidth(32)

@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from ...formats.registry import readable, writable
+from ..common.controls import check_box
 
 FIRST = ("png", "tiff", "geojson")
 """Formats that are listed first, because most programs read them."""
@@ -34,9 +35,7 @@ class FormatList(QWidget):
         )
         rows = -(-len(ordered) // _COLUMNS)
         for place, entry in enumerate(ordered):
-            box = QCheckBox(entry.label)
-            box.setToolTip(f"{entry.summary} {entry.lost}".strip())
-            box.setChecked(entry.name in SELECTED)
+            box = check_box(entry.label, f"{entry.summary} {entry.lost}".strip(), entry.name in SELECTED)
             box.clicked.connect(lambda _checked: self.valueChanged.emit(self.value()))
             grid.addWidget(box, place % rows, place // rows)
             self.widgets[entry.name] = box

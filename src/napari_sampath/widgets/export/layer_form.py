@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.layers import Labels, Layer
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
 from ...annotations import AnnotatedObject
 from ...errors import SampathError
 from ...jobs import Job
-from ...session.proposals.refining import Refinement
+from ...session.proposals.refining import Refinement, RefineSettings
 from ..common.apply_queue import ApplyQueue
 from ..common.controls import button, column, combo_box, form, row, set_items
+from ..common.settings_form import SettingsForm
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .foreign_layers import foreign_layers, objects_of_layer
@@ -51,6 +52,7 @@ class LayerForm(QWidget):
         self.layer = combo_box("Labels or Shapes layer whose objects are added")
         self.class_name = combo_box("Class of the objects; type a name for a new class")
         self.class_name.setEditable(True)
+        self.class_name.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.values = combo_box("What the values of a Labels layer are")
         set_items(self.values, VALUES)
         self.add_button = button("Add objects", "Add the objects of the layer, as one undo step", self.add)
@@ -59,9 +61,16 @@ class LayerForm(QWidget):
             "Use each added object as a mask prompt; objects that are good or would change too much are not changed",
             self.refine,
         )
+        self.limits: SettingsForm[RefineSettings] = SettingsForm(RefineSettings())
+        self.limits.hide()
+        self.limits_button = button(
+            "Limits", "Which objects count as good, and how much the others may change", checkable=True
+        )
+        self.limits_button.toggled.connect(self.limits.setVisible)
         column(
             form(("Layer", self.layer), ("Class", self.class_name), ("Values", self.values)),
-            row(self.add_button, self.refine_button),
+            row(self.add_button, self.refine_button, self.limits_button),
+            self.limits,
             parent=self,
         )
         self.refresh()
@@ -116,7 +125,7 @@ class LayerForm(QWidget):
             )
             return
         try:
-            job = session.proposals.refine_job(ids)
+            job = session.proposals.refine_job(ids, self.limits.value())
         except SampathError as error:
             self.message.emit(str(error))
             return

@@ -67,6 +67,7 @@ class FolderDock(Dock):
         self.progress = label()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress")
         self.bar.setMaximumHeight(10)
         self.thumbnails = Thumbnails()
         self.previous_button = button("◀ Previous", "Open the previous image", partial(controller.step, -1))
@@ -113,7 +114,7 @@ class FolderDock(Dock):
         self.progress.setText(
             f"{counts['done']} of {total} done, {counts['in progress']} in progress, {counts['unsure']} unsure"
         )
-        self.bar.setRange(0, total)
+        self.bar.setRange(0, max(1, total))  # An empty range would be animated.
         self.bar.setValue(counts["done"])
         self.thumbnails.show_entries(queue.entries, queue.current.path.name, self.pixels, self._members())
 

@@ -34,6 +34,7 @@ class ObjectTableView(QTableView):
         self.setAccessibleName("Objects")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setTabKeyNavigation(False)
         self.setShowGrid(False)
         self.setStyleSheet(CHECK_MARKS)
         self.setWordWrap(False)

@@ -43,6 +43,7 @@ class PanelHeader(QWidget):
         self.doing = elided_label()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress")
         self.bar.setFixedWidth(BAR_PX)
         self.bar.setMaximumHeight(12)
         self.cancel_button = button("Cancel", "Cancel the running work", state.activity.cancel)

@@ -48,6 +48,7 @@ class SamPathPanel(Removable, QWidget):
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         self.tabs.tabBar().setExpanding(True)
+        self.tabs.tabBar().setAccessibleName("Parts of the panel")
         self.tabs.setStyleSheet("QTabBar::tab { padding: 4px 5px; margin: 0px 1px; min-width: 0px; }")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
