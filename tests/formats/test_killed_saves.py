@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,21 +22,43 @@ from support.programs.journal_victim import digest, open_session
 from support.programs.saves import SCENARIOS, snapshot
 from support.store_contract import assert_same, make_key, make_maps
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
 
 
-def killed_folders(name: str, tmp_path: Path, changes: int = 5) -> Iterator[Path]:
-    """Yield the folders of a scenario whose save was killed, and last that of the complete save."""
+KilledFolders = Callable[..., Iterator[Path]]
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[subprocess.Popen[str]]:
+    """The program that runs and kills saves."""
     program = TESTS / "support" / "programs" / "killed_saves.py"
-    command = [sys.executable, str(program), name, str(tmp_path / "runs")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
-    assert result.returncode == 0, result.stderr
-    count = int(result.stdout)
-    assert count >= changes
-    yield from (tmp_path / "runs" / str(number) for number in range(count))
+    command = [sys.executable, str(program)]
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        yield process
+        process.communicate()
+
+
+@pytest.fixture
+def killed_folders(killer: subprocess.Popen[str], tmp_path: Path) -> KilledFolders:
+    """Yield the folders of a scenario whose save was killed, and last that of the complete save."""
+
+    def folders(name: str, changes: int = 5) -> Iterator[Path]:
+        assert killer.stdin is not None
+        assert killer.stdout is not None
+        killer.stdin.write(f"{name}\t{tmp_path / 'runs'}\n")
+        killer.stdin.flush()
+        count = int(killer.stdout.readline())
+        assert count >= changes
+        yield from (tmp_path / "runs" / str(number) for number in range(count))
+
+    return folders
 
 
 def hidden(folder: Path) -> list[str]:
@@ -49,9 +71,9 @@ def save_again(name: str, folder: Path) -> None:
     assert hidden(folder) == []
 
 
-def test_files_and_folders_are_replaced_together(tmp_path: Path) -> None:
+def test_files_and_folders_are_replaced_together(killed_folders: KilledFolders) -> None:
     names, contents = [], []
-    for folder in killed_folders("files", tmp_path):
+    for folder in killed_folders("files"):
         settle(folder)
         remove_staged([folder])
         assert hidden(folder) == []
@@ -78,9 +100,9 @@ def version_of(path: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["export", "first export"])
-def test_an_export_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
+def test_an_export_is_replaced_as_a_whole(killed_folders: KilledFolders, name: str) -> None:
     seen = []
-    for number, folder in enumerate(killed_folders(name, tmp_path)):
+    for number, folder in enumerate(killed_folders(name)):
         settle(folder)
         files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
         names = [path for path in files if not any(part.startswith(".") for part in path.parts)]
@@ -102,9 +124,9 @@ def test_an_export_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sample", "renamed sample"])
-def test_a_sample_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
+def test_a_sample_is_replaced_as_a_whole(killed_folders: KilledFolders, name: str) -> None:
     seen = set()
-    for folder in killed_folders(name, tmp_path):
+    for folder in killed_folders(name):
         dataset = DatasetFolder.open(folder)
         stored = "renamed" if "renamed" in dataset.images else "tile"
         assert sorted(dataset.images) == sorted(["other", stored])
@@ -126,9 +148,9 @@ def test_a_sample_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
     assert seen == {1, 2}
 
 
-def test_a_journal_is_compacted_as_a_whole(tmp_path: Path) -> None:
+def test_a_journal_is_compacted_as_a_whole(killed_folders: KilledFolders) -> None:
     states, sizes = set(), []
-    for folder in killed_folders("journal", tmp_path):
+    for folder in killed_folders("journal"):
         sizes.append((folder / "a.jsonl").stat().st_size)
         session = open_session(folder / "a.jsonl")
         states.add(digest(session))
@@ -141,9 +163,9 @@ def test_a_journal_is_compacted_as_a_whole(tmp_path: Path) -> None:
     assert set(sizes) == {sizes[0], sizes[-1]}
 
 
-def test_states_of_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_states_of_a_folder_are_replaced_as_a_whole(killed_folders: KilledFolders) -> None:
     seen = []
-    for folder in killed_folders("states", tmp_path):
+    for folder in killed_folders("states"):
         queue = FolderQueue(folder / "images", folder / "states")
         seen.append(queue.current.state)
         assert queue.current.uncertainty == (0.5 if seen[-1] == "done" else None)
@@ -156,10 +178,10 @@ def test_states_of_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
     ("name", "file", "key"), [("config", "config.json", "device"), ("keys", "keys.json", "split")]
 )
 def test_settings_are_replaced_as_a_whole(
-    tmp_path: Path, name: str, file: str, key: str, monkeypatch: pytest.MonkeyPatch
+    killed_folders: KilledFolders, name: str, file: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    for folder in killed_folders(name, tmp_path, 4):
+    for folder in killed_folders(name, 4):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
         settings = read_settings(file)
         seen.append(key in settings)
@@ -170,17 +192,17 @@ def test_settings_are_replaced_as_a_whole(
     assert set(seen) == {False, True}
 
 
-def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_a_bundle_is_replaced_as_a_whole(killed_folders: KilledFolders) -> None:
     seen = []
-    for folder in killed_folders("bundle", tmp_path, 4):
+    for folder in killed_folders("bundle", 4):
         seen.append(load_head(folder / "head.safetensors").metadata.name)
         save_again("bundle", folder)
     assert list(dict.fromkeys(seen)) == ["old", "new"]
 
 
-def test_cached_features_are_whole_or_absent(tmp_path: Path) -> None:
+def test_cached_features_are_whole_or_absent(killed_folders: KilledFolders) -> None:
     seen = []
-    for folder in killed_folders("store", tmp_path):
+    for folder in killed_folders("store"):
         cache = single_saves.tier(folder)
         cached = {number: cache.get(make_key(number)) for number in range(5)}
         for number, maps in cached.items():
@@ -196,10 +218,10 @@ def test_cached_features_are_whole_or_absent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["project image", "renamed project image", "removed project image"])
-def test_a_project_is_changed_as_a_whole(tmp_path: Path, name: str) -> None:
+def test_a_project_is_changed_as_a_whole(killed_folders: KilledFolders, name: str) -> None:
     """The images of the project and their training samples are those of before or of after."""
     seen = []
-    for folder in killed_folders(name, tmp_path):
+    for folder in killed_folders(name):
         project = Project(folder / "project")
         images = {image.name: image.sample for image in project.images.values()}
         assert {sample for sample in images.values() if sample} == set(project.dataset.images)

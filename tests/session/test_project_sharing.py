@@ -14,7 +14,7 @@ from napari_sampath.formats import DatasetFolder, import_labels
 from napari_sampath.images import read
 from napari_sampath.jobs import run
 from napari_sampath.session import Project, Session, journal_path
-from napari_sampath.session.project.classes import PRESETS, preset, read_classes, write_classes_file
+from napari_sampath.session.project.class_files import PRESETS, preset, read_classes, write_classes_file
 from napari_sampath.session.project.exporting import export_project_job
 from napari_sampath.session.project.journals import remove_class_job
 from napari_sampath.session.project.membership import join_project

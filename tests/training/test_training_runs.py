@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.encoders import list_encoders
@@ -35,6 +36,7 @@ from napari_sampath.training import (
     train_job,
 )
 from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.heads import trainer
 from napari_sampath.training.heads.augmentation import augment
 from napari_sampath.training.heads.checkpoint import checkpoint_path
 from napari_sampath.training.heads.losses import make_loss
@@ -234,15 +236,20 @@ class TestRecipes:
         assert optimiser.param_groups[0]["lr"] == pytest.approx(0.05)
 
     @pytest.mark.slow
-    def test_a_resumed_run_keeps_the_rate_of_the_plateau(self, folder, tmp_path):
+    def test_a_resumed_run_keeps_the_rate_of_the_plateau(self, folder, tmp_path, monkeypatch):
+        """With a scheduler that reduces the rate after few epochs."""
+        monkeypatch.setattr(trainer, "PLATEAU_START", 0)
+        monkeypatch.setattr(
+            trainer, "make_plateau", lambda optimiser: ReduceLROnPlateau(optimiser, patience=1)
+        )
         config = TrainingConfig(
-            schedule="plateau", epochs=12, patience=0, learning_rate=1e-6, warmup_epochs=0, save_every_s=0
+            schedule="plateau", epochs=9, patience=0, learning_rate=1e-6, warmup_epochs=0, save_every_s=0
         )
         whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
         train(open_dataset(folder), "linear", config, patch_model(), whole)
         job = train_job(open_dataset(folder), "linear", config, patch_model(), resumed)
         for progress in job:
-            if getattr(progress, "epoch", 0) == 11:
+            if getattr(progress, "epoch", 0) == 8:
                 break
         job.close()
         assert checkpoint_path(resumed).is_file()

@@ -1,9 +1,9 @@
-"""Saves that are killed. Run: python killed_saves.py SCENARIO FOLDER
+"""Saves that are killed. Reads lines "SCENARIO<tab>FOLDER", and prints a number of processes for each.
 
-Each scenario prepares a folder with old content and then saves new content into it. The save is repeated in forked
-processes on copies of the prepared folder: FOLDER/0, FOLDER/1 ... Process n is killed with SIGKILL before its n-th
-change of the file system: renaming, linking, deleting, and some of those that open a file for writing, sync it, or make
-a folder. The last process is not killed. Prints the number of processes.
+A line is handled in a forked process, so that libraries are imported once. Each scenario prepares a folder with old
+content and then saves new content into it. The save is repeated in forked processes on copies of the prepared folder:
+FOLDER/0, FOLDER/1 ... Process n is killed with SIGKILL before its n-th change of the file system: renaming, linking,
+deleting, and some of those that open a file for writing, sync it, or make a folder. The last process is not killed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def run_killed(save: Callable[[Path], None], folder: Path, at: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def main(name: str, folder: Path) -> None:
+def run_scenario(name: str, folder: Path) -> None:
+    """Run a scenario and print the number of processes."""
     prepare, save = SCENARIOS[name]
     prepared = folder / "prepared"
     prepared.mkdir(parents=True)
@@ -93,8 +94,19 @@ def main(name: str, folder: Path) -> None:
         number += 1
         if not killed:
             break
-    print(number)
+    print(number, flush=True)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        name, folder = line.rstrip("\n").split("\t")
+        child = os.fork()
+        if child == 0:
+            run_scenario(name, Path(folder))
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            print("failed", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main()

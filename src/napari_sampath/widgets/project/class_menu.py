@@ -33,7 +33,7 @@ class ClassMenu(QObject):
 
     def fill(self) -> None:
         """List the actions."""
-        from ...session.project.classes import PRESETS
+        from ...session.project.class_files import PRESETS
 
         self.menu.clear()
         project = self._state.training.project
@@ -57,19 +57,19 @@ class ClassMenu(QObject):
 
     def add_preset(self, name: str) -> None:
         """Add the classes of a preset to the project."""
-        from ...session.project.classes import preset
+        from ...session.project.class_files import preset
 
         self._edit(lambda project: project.add_classes(preset(name)))
 
     def read(self, path: Path) -> None:
         """Add the classes of a file to the project."""
-        from ...session.project.classes import read_classes
+        from ...session.project.class_files import read_classes
 
         self._edit(lambda project: project.add_classes(read_classes(path)))
 
     def write(self, path: Path) -> None:
         """Save the class list of the project."""
-        from ...session.project.classes import write_classes_file
+        from ...session.project.class_files import write_classes_file
 
         text = f"Saved the class list as {path}."
         self._edit(lambda project: write_classes_file(path, project.classes), text)

@@ -24,7 +24,7 @@ def _nothing(_parser: argparse.ArgumentParser) -> None:
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
-    from ....session.project.classes import PRESETS
+    from ....session.project.class_files import PRESETS
 
     parser.add_argument("--name", default="", help="name of the project (default: that of the folder)")
     parser.add_argument("--preset", choices=list(PRESETS), help="class list to start with")
@@ -32,7 +32,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(args: argparse.Namespace, output: Output) -> None:
-    from ....session.project.classes import preset, read_classes
+    from ....session.project.class_files import preset, read_classes
     from ....session.project.project import Project
 
     classes = preset(args.preset) if args.preset else ()
@@ -181,7 +181,7 @@ def _training(args: argparse.Namespace, output: Output) -> None:
 
 
 def _classes_arguments(parser: argparse.ArgumentParser) -> None:
-    from ....session.project.classes import PRESETS
+    from ....session.project.class_files import PRESETS
 
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--preset", choices=list(PRESETS), help="add the classes of a preset")
@@ -199,7 +199,7 @@ def _classes(args: argparse.Namespace, output: Output) -> int:
 
     from ....annotations import ClassList
     from ....session import sessions_folder
-    from ....session.project.classes import preset, read_classes, write_classes_file
+    from ....session.project.class_files import preset, read_classes, write_classes_file
     from ....session.project.journals import remove_class_job
 
     project = open_project(args, output)
