@@ -201,7 +201,7 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
         "--points",
         choices=("skip", "prompts"),
         default="skip",
-        help="what points become that have no outline: 'prompts' lets the model outline an object at each "
+        help="how to use points without an outline: 'prompts' lets the model outline an object at each "
         "(default: %(default)s)",
     )
     group.add_argument(

@@ -85,7 +85,7 @@ class ObjectTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockObjects:
-    """What one block contributes to the objects of a slide."""
+    """The objects, and pieces of objects, that one block of a slide contains."""
 
     origin_rc: tuple[int, int]
     """First pixel of `numbers` in the result."""
@@ -94,9 +94,9 @@ class BlockObjects:
     table: ObjectTable
     """Whole objects and pieces."""
     is_piece: BoolArray
-    """(N,) True for the part in this block of a component that the block does not see whole."""
+    """(N,) True for the part in this block of a component that extends beyond the window of the block."""
     edges: Mapping[str, IntArray]
-    """Edge of the block -> (L,) int64: row + 1 of a piece, -(class id) of a component that is seen whole, or 0."""
+    """Edge of the block -> (L,) int64: row + 1 of a piece, -(class id) of a component inside the window, or 0."""
 
 
 class BlockObjectStore:
@@ -193,7 +193,7 @@ def objects_settings(result: Path) -> str | None:
 
 @contextlib.contextmanager
 def new_folder(path: Path, is_outdated: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Give a temporary folder that gets its name when it is complete.
+    """Create a temporary folder, and rename it when it is complete.
 
     Args:
         path: The folder. If it exists at the end, it is kept.

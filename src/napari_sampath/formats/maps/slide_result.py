@@ -329,7 +329,7 @@ def _open_array(path: Path) -> zarr.Array[Any]:
 
     node = Node.open(path)
     if node is None:
-        refuse(path, "is no array", "delete the result, and run the same command again")
+        refuse(path, "is not an array", "delete the result, and run the same command again")
     array_info(node)  # Refuses codecs that run code.
     return zarr.open_array(path, mode="r+")
 

@@ -1,8 +1,8 @@
 """The objects of one block of a slide, such that all blocks together describe each object once.
 
-A block looks `MARGIN_PX` beyond its border. A connected component is split as in `split_class_map` by one of the blocks
-that see it whole. Of a component that reaches further, each block describes the piece inside of its border; `joining`
-puts the pieces together.
+The window of a block extends `MARGIN_PX` beyond its border. A connected component is split as in `split_class_map` by
+one of the blocks whose windows contain it. Of a larger component, each block describes the piece inside of its border;
+`joining` puts the pieces together.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def find_block_objects(
 
 
 def window_of(box: Box, hw: tuple[int, int]) -> Box:
-    """Return the box that a block sees: its own with the margin, clipped to the result (H, W)."""
+    """Return the window of a block: its box with the margin, clipped to the result (H, W)."""
     r0, c0, r1, c1 = box
     return (
         max(0, r0 - MARGIN_PX),
@@ -139,7 +139,7 @@ class _Finder:
         return rows.start + top, cols.start + left, rows.stop + top, cols.stop + left
 
     def _owner(self, box: Box, bits: BoolArray) -> Block:
-        """Return the first block that a component reaches into and that sees it whole."""
+        """Return the first block that a component overlaps and whose window contains it."""
         for block in self.result.blocks_in(box):
             if sees_whole(window_of(block.box, self.result.hw), box, self.result.hw):
                 r0, c0 = max(block.box[0] - box[0], 0), max(block.box[1] - box[1], 0)

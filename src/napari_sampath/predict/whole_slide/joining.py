@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from ..instances.settings import InstanceSettings
 
 SPLIT_PX = 2**26
-"""Largest bounding box of a component that no block sees whole and that is split: 8,192 x 8,192 px."""
+"""Largest bounding box of a component beyond the windows of all blocks that is split: 8,192 x 8,192 px."""
 
 
 @dataclass(slots=True, eq=False)
 class _Component:
-    """A component that no block sees whole."""
+    """A component that extends beyond the window of every block."""
 
     class_id: int
     box: Box
@@ -102,7 +102,7 @@ def _pixels(box: Box) -> int:
 
 
 def _large_components(result: SlideResult, parts: dict[str, BlockObjects]) -> list[_Component]:
-    """Find the components that no block sees whole, in the order of their first blocks."""
+    """Find the components that extend beyond the window of every block, in the order of their first blocks."""
     # Number all pieces: block -> row of its table + 1 -> number of the piece, or 0
     numbers: dict[str, IntArray] = {}
     total = 0
@@ -136,10 +136,10 @@ def _large_components(result: SlideResult, parts: dict[str, BlockObjects]) -> li
 def _links(
     result: SlideResult, parts: dict[str, BlockObjects], numbers: dict[str, IntArray]
 ) -> tuple[IntArray, IntArray]:
-    """Find which pieces touch each other or a component that is seen whole, along all borders of blocks.
+    """Find which pieces touch each other or a component inside a window, along all borders of blocks.
 
     Returns:
-        (n, 2) pairs of pieces, and the pieces that belong to components that another block sees whole.
+        (n, 2) pairs of pieces, and the pieces of components that lie inside the window of another block.
     """
     rows: dict[int, list[Block]] = {}
     columns: dict[int, list[Block]] = {}
@@ -227,7 +227,7 @@ def _split(
     settings: InstanceSettings,
     total: int,
 ) -> list[Row]:
-    """Split a component that no block sees whole, and write the numbers of its objects."""
+    """Split a component that extends beyond the window of every block, and write the numbers of its objects."""
     r0, c0, r1, c1 = component.box
     mask: BoolArray = np.zeros((r1 - r0, c1 - c0), dtype=bool)
     for block in result.blocks:

@@ -25,7 +25,7 @@ _CACHE_BYTES = 2**26
 
 
 class DamagedChunkError(ImageError):
-    """A chunk that cannot be decoded, or is larger than it may be."""
+    """A chunk that cannot be decoded, or is too large."""
 
 
 class ZarrArray:

@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"0|[1-9]\d{0,8}")
 _ABSENT = 2**64 - 1
 """Position and length of a chunk that a shard does not contain."""
 _PROBED = 256
-"""Number of chunks up to which each file is looked for, instead of listing all files of the array."""
+"""Maximum number of chunks whose files are looked up one by one; for more, all files of the array are listed."""
 _OPEN_FLAGS = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 )
@@ -49,7 +49,7 @@ class ChunkFiles:
         self._last_index: tuple[Path, npt.NDArray[np.uint64]] | None = None
 
     def cells(self, *wanted: range) -> Iterator[Index]:
-        """Yield the cells of a window of the grid of chunks, in order, without most of those that are not stored."""
+        """Yield the cells of a window of the grid of chunks, in order; most chunks that are not stored are left out."""
         shards, count = self.info.shards, math.prod(map(len, wanted))
         if count <= _PROBED:
             yield from itertools.product(*wanted)

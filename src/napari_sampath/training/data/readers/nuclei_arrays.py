@@ -177,7 +177,7 @@ _HARMLESS: Mapping[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("_codecs", "encode"): codecs.encode,
 }
-"""Module and name of what pickled arrays consist of -> function or type."""
+"""(module, name) in pickled arrays -> the allowed function or type."""
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -20,7 +20,7 @@ def scale_bar(viewer: Viewer) -> Any:
 
 
 def set_scale_bar_unit(viewer: Viewer, um: float | None) -> None:
-    """Let the scale bar show micrometres although the layers have no unit.
+    """Show micrometres in the scale bar even if the layers have no unit.
 
     Replaces: `ScaleBarOverlay.unit`, which has no effect since napari 0.9. Changing `Layer.units` of one layer would
     make napari warn about all others.
