@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 from napari_sampath.cli import SUBCOMMANDS, build_parser
 
@@ -21,12 +23,14 @@ COMMON = ("help", "version", "json", "quiet", "device", "cache")
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page; arguments that SAMPATH_DATA replaces are required on it, whether or not it is set."""
     lines = [INTRODUCTION]
-    for name, subcommand in SUBCOMMANDS.items():
-        parser = _subparsers(build_parser([name]))[name]
-        lines += [f"## sampath {name}\n", f"{parser.description}\n"]
-        lines += [f"```bash\n{subcommand.example}\n```\n", *_arguments(parser, f"sampath {name}")]
+    with mock.patch.dict(os.environ):
+        os.environ.pop("SAMPATH_DATA", None)
+        for name, subcommand in SUBCOMMANDS.items():
+            parser = _subparsers(build_parser([name]))[name]
+            lines += [f"## sampath {name}\n", f"{parser.description}\n"]
+            lines += [f"```bash\n{subcommand.example}\n```\n", *_arguments(parser, f"sampath {name}")]
     return "\n".join(lines)
 
 
