@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, QTimer
+from qtpy.QtWidgets import QWidget
 
 from ...annotations import FlagName
 from ...arrays import ClassInfo
 from ..canvas.pixel_size import mpp_of
 from ..canvas.viewport import camera
 from ..common.base_dock import Dock
-from ..common.controls import button, button_grid, group, label
+from ..common.controls import button, button_grid, column, group, label, row
 from ..common.status_line import StatusLine
 from ..common.texts import plural
 from ..viewer.annotator import Annotator
 from ..viewer.viewer_state import ViewerState
+from .cards import CardGrid
 from .filters import ObjectFilterForm
 from .table import AREA_UM2, HEADINGS, ObjectTable
 from .table_view import ObjectTableView, qt_sequence
@@ -35,6 +37,10 @@ ACTIONS = {
     "undo": ("Undo", "Undo the last change"),
 }
 """`Key.name` -> text and tooltip of the button."""
+CARDS_HINT = (
+    "Show pictures of the proposals instead of the table, the most uncertain first: A accepts, R rejects, U marks as "
+    "unsure, 1 to 9 changes the class"
+)
 MIN_SELECTED = {"undo": 0, "merge": 2}
 """Name in `ACTIONS` -> minimum number of selected objects; 1 for the others."""
 
@@ -48,6 +54,9 @@ class ObjectsDock(Dock):
         self.table = ObjectTableView(self.model)
         self.filters = ObjectFilterForm()
         self.count = label()
+        self.cards = CardGrid()
+        self.cards.hide()
+        self.cards_button = button("Cards", CARDS_HINT, self._show_cards, checkable=True)
         self.buttons = {
             name: button(text, tooltip, partial(self.run, name)) for name, (text, tooltip) in ACTIONS.items()
         }
@@ -64,7 +73,10 @@ class ObjectsDock(Dock):
         self._timer.timeout.connect(self._update_rows)
         grid = button_grid(self.buttons.values(), 3)
         area = group("Verified area: all objects in it are annotated", self.area)
-        self.fill(self.filters, self.table, self.count, grid, area, self.status, growing=self.table)
+        views = QWidget()
+        column(self.table, self.cards, parent=views)
+        counts = row(self.count, self.cards_button, stretch=0)
+        self.fill(self.filters, views, counts, grid, area, self.status, growing=views)
         self._connect()
         self.state.start()
         self.refresh()
@@ -78,9 +90,9 @@ class ObjectsDock(Dock):
         """Select objects without moving the camera; ids that the table does not show are ignored."""
         selection, model = self.table.selectionModel(), self.model
         cells = QItemSelection()
-        for row in map(model.row_of, ids):
-            if row is not None:
-                cells.select(model.index(row, 0), model.index(row, len(HEADINGS) - 1))
+        for index in map(model.row_of, ids):
+            if index is not None:
+                cells.select(model.index(index, 0), model.index(index, len(HEADINGS) - 1))
         with QSignalBlocker(selection):
             selection.select(cells, QItemSelectionModel.SelectionFlag.ClearAndSelect)
             if cells.indexes():
@@ -98,8 +110,9 @@ class ObjectsDock(Dock):
 
     def _follow(self, annotator: Annotator | None) -> None:
         self._shown = annotator
-        self.table.keys = {}
+        self.table.keys = self.cards.keys = {}
         self._classes = ()
+        self.cards.use(None)
         if annotator is None:
             self.model.use(None)
             return
@@ -107,6 +120,7 @@ class ObjectsDock(Dock):
         self.model.mpp = mpp_of(annotator.image)
         self.table.setColumnHidden(AREA_UM2, self.model.mpp is None)
         self._bind_table_keys(annotator)
+        self._show_cards()
 
     def _bind_table_keys(self, annotator: Annotator) -> None:
         """Make the keys of the canvas act on the selected objects while the table has keyboard focus."""
@@ -116,6 +130,8 @@ class ObjectsDock(Dock):
                 self.table.keys[sequence] = partial(annotator.choose_class, *key.arguments)
             elif key.name in (*self.buttons, "redo"):
                 self.table.keys[sequence] = partial(self.run, key.name)
+                if key.name in ("undo", "redo"):
+                    self.cards.keys = {**self.cards.keys, sequence: partial(self.run, key.name)}
         for name, widget in self.buttons.items():
             shortcut = annotator.key_choice.shown(name)
             widget.setToolTip(f"{ACTIONS[name][1]} ({shortcut} while the table has keyboard focus)")
@@ -151,6 +167,10 @@ class ObjectsDock(Dock):
         self.filters.valueChanged.connect(self._apply_filter)
         self.table.clicked.connect(self._center)
         self.model.flag_requested.connect(self._on_flag)
+        self.cards.decided.connect(self._on_decision)
+        self.cards.class_chosen.connect(self._on_class)
+        self.cards.place_requested.connect(self._on_place)
+        self.cards.failed.connect(self.status.say)
         # Must not refer to the dock, which no longer exists when the signal is emitted.
         self.destroyed.connect(partial(_clear_highlight, self.state))
         self.model.modelAboutToBeReset.connect(self._keep_selection)
@@ -162,6 +182,48 @@ class ObjectsDock(Dock):
         if annotator is not None:
             annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, checked))
 
+    def _show_cards(self) -> None:
+        """Show the cards or the table, as the button selects."""
+        cards = self.cards_button.isChecked()
+        self.table.setVisible(not cards)
+        self.cards.setVisible(cards)
+        if cards:
+            self.cards.use(self.state.session, self.filters.value().class_id)
+            self.cards.setFocus()
+            if not self.cards.count():
+                self.status.say("There are no proposals to review; run Auto-segment or Find similar first.")
+
+    def _on_decision(self, ids: tuple[int, ...], decision: str) -> None:
+        annotator = self.state.annotator
+        if annotator is None:
+            return
+        objects = annotator.session.objects
+        match decision:
+            case "accept":
+                annotator.attempt(lambda: objects.flag(ids, "reviewed"))
+            case "unsure":
+                annotator.attempt(lambda: objects.flag(ids, "unsure"))
+            case "reject":
+                annotator.attempt(lambda: objects.delete(ids))
+
+    def _on_class(self, ids: tuple[int, ...], number: int) -> None:
+        annotator = self.state.annotator
+        classes = [] if annotator is None else list(annotator.session.classes)
+        if annotator is None or number >= len(classes):
+            self.status.say(f"There is no class {number + 1}; add it in the Annotate tab first.")
+            return
+        session, class_id = annotator.session, classes[number].id
+        annotator.attempt(lambda: session.objects.reclassify(ids, class_id))
+
+    def _on_place(self, object_id: int) -> None:
+        """Move the camera to the object of a card, and highlight it."""
+        annotator = self.state.annotator
+        if annotator is not None and object_id in annotator.session.document.objects:
+            box = annotator.session.document.objects[object_id].box
+            self._look_at(annotator, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+            annotator.tools.highlight.show([box])
+            self._highlighted = True
+
     def _on_objects(self, ids: frozenset[int]) -> None:
         # The table is updated later, so that a commit does not wait for it.
         self._changed_ids |= ids
@@ -170,6 +232,7 @@ class ObjectsDock(Dock):
     def _update_rows(self) -> None:
         ids, self._changed_ids = self._changed_ids, set()
         self.model.update_objects(ids)
+        self.cards.refresh()
         self._show_count()
         self._highlight()
 
@@ -186,6 +249,8 @@ class ObjectsDock(Dock):
 
     def _apply_filter(self) -> None:
         self.model.filter(self.filters.value().accepts)
+        if self.cards.isVisible():
+            self.cards.use(self.state.session, self.filters.value().class_id)
         self._show_count()
 
     def _keep_selection(self) -> None:
@@ -206,9 +271,12 @@ class ObjectsDock(Dock):
         """Move the camera to an object without zooming."""
         annotator = self.state.annotator
         if annotator is not None and index.row() < len(self.model.rows):
-            view, centre_rc = camera(annotator.viewer), self.model.rows[index.row()].centre_rc
-            world = annotator.image.data_to_world(np.array(centre_rc))
-            view.center = (*view.center[:-2], float(world[-2]), float(world[-1]))
+            self._look_at(annotator, self.model.rows[index.row()].centre_rc)
+
+    @staticmethod
+    def _look_at(annotator: Annotator, centre_rc: tuple[float, float]) -> None:
+        view, world = camera(annotator.viewer), annotator.image.data_to_world(np.array(centre_rc))
+        view.center = (*view.center[:-2], float(world[-2]), float(world[-1]))
 
     def _highlight(self) -> None:
         annotator, ids = self.state.annotator, self.selected()
