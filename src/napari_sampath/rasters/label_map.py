@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX_LABEL = 2**31 - 1
+_MAX_CHANNELS = 4
 _EXPORT = "export a PNG (8 or 16-bit grey, or indexed) or a TIFF with one whole number per pixel"
 
 
@@ -83,12 +84,12 @@ def _matching_orientation(file: RasterFile, hw: tuple[int, int], image_tag: int,
 def _one_channel(raster: Raster, path: Path) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
     """Reduce equal channels to one, and drop opacity."""
     values = raster.values
+    if values.ndim == 3 and values.shape[0] == 1 and values.shape[2] > _MAX_CHANNELS:
+        values = values[0]  # A stack of one plane.
     if values.ndim == 2:
         return values, ()
-    if values.ndim != 3:
-        raise ImageError(
-            f"'{path}' has {values.ndim} dimensions and 0 channels (colours, not labels); {_EXPORT}."
-        )
+    if values.ndim != 3 or values.shape[2] > _MAX_CHANNELS:
+        raise ImageError(f"'{path}' is a stack of shape {values.shape}, not one plane; {_EXPORT}.")
     channels = values.shape[2]
     colours = values[..., :-1] if raster.alpha and channels in (2, 4) else values
     if colours.shape[2] == 2 or not (colours == colours[..., :1]).all():

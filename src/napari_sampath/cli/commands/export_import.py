@@ -74,7 +74,7 @@ def _export_folder(args: argparse.Namespace, output: Output) -> None:
         )
     job = export_folder_job(args.source, args.output, _formats(args), sessions_folder())
     result = output.run(job)
-    for note in dict.fromkeys(result.notes):
+    for note in result.notes:
         output.note(note)
     for name, reason in result.skipped.items():
         output.note(f"{name} was not exported: {reason}")

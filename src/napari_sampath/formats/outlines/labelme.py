@@ -23,8 +23,9 @@ from PIL import Image
 from ...arrays import BoolArray, LocalMask
 from ...errors import refuse
 from .. import rings
+from ..class_numbers import FileClass
 from ..foreign import dump_json
-from ..format import Export, Format, Output, Point, ReadOptions, Shape, Shapes
+from ..format import KEEPS_ALL, Export, Format, Output, Point, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import (
     Corners,
@@ -42,6 +43,7 @@ _VERSION = "5.5.0"
 """Version of labelme whose layout is written."""
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")
 _MAX_MASK_BYTES = 2**28
+_CLASS = "class_number"
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
 """Labels that are no classes in labelme's own conversions (`examples/semantic_segmentation/labels.txt`)."""
 
@@ -85,6 +87,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             if part.class_name == _IGNORE:
                 shapes.ignored.append(part)
                 continue
+            _number_class(part.class_name, entry, shapes)
             group = entry.get("group_id")
             key = index if group is None or not is_grouped else (part.class_name, str(group))
             parts.setdefault(key, []).append(part)
@@ -119,7 +122,7 @@ def write(export: Export) -> list[Output]:
                 "shape_type": "polygon",
                 "flags": {},
                 "mask": None,
-                "sampath": {"number": obj.number, **obj.details},
+                "sampath": {"number": obj.number, _CLASS: obj.class_id, **obj.details},
             }
             for ring in outlines
         ]
@@ -156,13 +159,21 @@ def _part(entry: dict[str, Any], kind: str, hw: tuple[int, int] | None) -> Shape
 def _shape(entry: dict[str, Any], ring: Corners | None = None, mask: LocalMask | None = None) -> Shape:
     stored = entry.get("sampath")
     details = dict(stored) if isinstance(stored, dict) else {}
-    number = details.pop("number", None)
+    number, _ = details.pop("number", None), details.pop(_CLASS, None)
     score = entry.get("score")
     if isinstance(score, int | float) and not isinstance(score, bool):
         details.setdefault("score", float(score))
     polygons = [] if ring is None else [[ring]]
     number = number if type(number) is int else None
     return Shape(_label(entry), polygons, mask, number=number, details=details)
+
+
+def _number_class(name: str, entry: dict[str, Any], shapes: Shapes) -> None:
+    """Add the class of a shape with the number that this package stored."""
+    stored = entry.get("sampath")
+    number = stored.get(_CLASS) if isinstance(stored, dict) else None
+    if type(number) is int and all(item.name != name for item in shapes.classes):
+        shapes.classes.append(FileClass(name, number))
 
 
 def _label(entry: dict[str, Any]) -> str:
@@ -201,8 +212,8 @@ FORMATS = (
         recognises,
         read,
         write=write,
-        keeps=frozenset({"pixels", "objects", "object numbers", "class names", "details", "size"}),
+        keeps=KEEPS_ALL - {"colours"},
         summary="One file for each image, for labelme and X-AnyLabeling; groups become objects of several parts.",
-        lost="Class numbers and colours are not written; flags and lines are not read; points may be prompts.",
+        lost="Colours are not written; flags and lines are not read; points may be prompts.",
     ),
 )

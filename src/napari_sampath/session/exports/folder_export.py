@@ -34,7 +34,7 @@ class FolderExport:
     skipped: dict[str, str] = field(default_factory=dict)
     """Path of each image that could not be read -> reason, one sentence."""
     notes: list[str] = field(default_factory=list)
-    """Sentences about what the formats do not keep."""
+    """Sentences about what the formats do not keep, each with the path of its image."""
 
 
 def export_folder_job(
@@ -73,8 +73,10 @@ def export_folder_job(
                 source: Any = image.pixels
                 pixels = None if isinstance(source, Slide) else source
                 about = ExportedImage(image.name, path.name, pixels, pixel_digest(image.pixels), image.mpp)
-                job = export_job(target, about, document, tuple(formats), result.notes, beside)
+                notes: list[str] = []
+                job = export_job(target, about, document, tuple(formats), notes, beside)
                 result.files += yield from job
+                result.notes += (f"{name.as_posix()}: {note}" for note in notes)
         except (ImageError, JournalError) as error:
             result.skipped[name.as_posix()] = str(error)
             continue

@@ -201,7 +201,7 @@ class ExportDock(Dock):
         objects = plural(sum(result.images.values()), "object")
         lines = [f"Wrote {plural(len(result.images), 'image')} with {objects} to {result.folder}."]
         lines += [f"{name} was not exported: {reason}" for name, reason in result.skipped.items()]
-        self.status.say(" ".join([*lines, *dict.fromkeys(result.notes)]))
+        self.status.say(" ".join([*lines, *result.notes]))
 
     def _on_exported(self, notes: list[str], paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)
