@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
-STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "40"))
+STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "60"))
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 OFTEN = ["brush", "click", "commit", "commit", "undo"]
