@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="your own weights file for the model")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="theme of napari")
     parser.add_argument("--only", choices=WALKS, help="one of the walks")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer objects and epochs; scores are meaningless"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -68,7 +71,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
 
     if args.only in (None, "project"):
         with _window(args) as (viewer, state):
-            follow(ProjectWorkflow(viewer, state, output, "project-"))
+            follow(ProjectWorkflow(viewer, state, output, "project-", args.quick))
     if args.only in (None, "image"):
         with _window(args) as (viewer, state):
             follow(MainWorkflow(viewer, state, add_docks(viewer, state), sample, output))

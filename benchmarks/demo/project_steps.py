@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 IMAGES = ("skin A", "skin B", "skin C", "skin D")
 CLASSES = ("nucleus", "stroma")
-NUCLEI = {IMAGES[0]: 10}
-"""Number of nuclei to click; `FEWER` in the other images."""
-FEWER = 6
+NUCLEI, FEWER = 10, 6
+"""Number of nuclei to click in the first image, and in each of the others."""
+QUICK_NUCLEI, QUICK_EPOCHS = 2, 3
 
 
 class ProjectWorkflow(Walk):
@@ -45,10 +46,14 @@ class ProjectWorkflow(Walk):
         state: State of the viewer.
         output: Folder for screenshots and the project.
         prefix: First letters of the names of the screenshots.
+        quick: Click fewer nuclei in the other images, and train for a few epochs.
     """
 
-    def __init__(self, viewer: Viewer, state: ViewerState, output: Path, prefix: str) -> None:
+    def __init__(
+        self, viewer: Viewer, state: ViewerState, output: Path, prefix: str, quick: bool = False
+    ) -> None:
         super().__init__(viewer, state, output, prefix)
+        self._quick = quick
         self.panel = SamPathPanel(viewer, state)
         viewer.window.add_dock_widget(self.panel, name="SamPath", area="right")
         self.folder = Path(tempfile.mkdtemp(prefix="project-", dir=output.absolute()))
@@ -189,6 +194,8 @@ class ProjectWorkflow(Walk):
 
     def _train(self) -> str:
         dock = self._tab("Train")
+        if self._quick:
+            dock.form.setValue(replace(dock.form.value(), epochs=QUICK_EPOCHS))
         self._press(dock.train_button)
         wait_until(lambda: not dock.runner.busy, TIMEOUT_S, "the training")
         self._check(dock.training.heads.offered is not None, self.message_of("Train"))
@@ -220,10 +227,8 @@ class ProjectWorkflow(Walk):
     def _click_nuclei(self) -> str:
         session, name = self.annotator.session, self.annotator.session.name
         self.driver.key(Qt.Key.Key_1)
-        before, places = (
-            len(session.document.objects),
-            dark_spots(self._pixels[name], NUCLEI.get(name, FEWER)),
-        )
+        number = NUCLEI if name == IMAGES[0] else QUICK_NUCLEI if self._quick else FEWER
+        before, places = len(session.document.objects), dark_spots(self._pixels[name], number)
         for x, y in places:
             self.driver.click(x, y)
         wait_until(lambda: not len(session.waiting) and self.state.prompts.idle, TIMEOUT_S, "the objects")

@@ -29,7 +29,7 @@ def test_headless_demo_writes_screenshots_labels_and_report(tmp_path: Path) -> N
     pytest.importorskip("napari", reason="needs the extra 'gui'")
     output = tmp_path / "demo-output"
     result = subprocess.run(
-        in_own_display(sys.executable, "-m", "benchmarks.demo", "--output", str(output)),
+        in_own_display(sys.executable, "-m", "benchmarks.demo", "--quick", "--output", str(output)),
         cwd=ROOT,
         capture_output=True,
         text=True,
