@@ -16,6 +16,7 @@ from .display import Display
 from .key_settings import KeyChoice, load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
+from .preferences import previews
 from .prompt_input import PromptInput
 from .questions import Choice, Question, Questions
 from .tools.object_actions import ObjectActions
@@ -82,6 +83,7 @@ class Annotator(QObject):
         self.display.changed.connect(self.changed)
         self.attempt = self.input.attempt
         self.preview = self.input.preview
+        self.preview.on = previews()
         self.mouse = MouseTool(viewer, image, self.input)
         self.questions = Questions(self)
         self.tools = ObjectActions(self, self)

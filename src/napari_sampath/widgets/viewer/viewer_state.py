@@ -26,6 +26,7 @@ from .annotator import Annotator
 from .commit_queue import CommitQueue
 from .image_follower import ImageFollower, user_images, visible_image
 from .jobs import Catalogue, ModelChoice, OpenedImage, catalogue_job, model_job, open_job, prepare_job
+from .preferences import first_choice, share_config
 from .prefetch import ViewPrefetcher
 from .training.state import TrainingState
 
@@ -74,7 +75,8 @@ class ViewerState(QObject):
         self.image: Image | None = None
         self.annotator: Annotator | None = None
         self.model: Model | None = None
-        self.choice = ModelChoice()
+        share_config()
+        self.choice = first_choice()
         self._loaded: tuple[ModelChoice, Model] | None = None
         """The model that was loaded last; it stays in use if another one cannot be loaded."""
         self._was_ready = False
