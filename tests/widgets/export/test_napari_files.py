@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from npe2 import PluginManager, PluginManifest
 from PIL import Image
 
 from napari_sampath.errors import ImageError
 from napari_sampath.formats import import_labels
-from napari_sampath.widgets.export.napari_files import get_reader, write_coco, write_geojson, write_ome_zarr
+from napari_sampath.widgets.export import napari_files
+from napari_sampath.widgets.export.napari_files import (
+    get_reader,
+    read_zarr,
+    write_coco,
+    write_geojson,
+    write_ome_zarr,
+)
+from support.slide_files import WRITERS as SLIDE_WRITERS
 
 WRITERS = {".geojson": write_geojson, ".json": write_coco, ".ome.zarr": write_ome_zarr}
 MAP = np.zeros((60, 80), np.int32)
@@ -62,7 +71,7 @@ def test_other_layers_are_refused(data: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", [".geojson", ".json"])
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_reading_gives_classes_and_objects_with_features(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](str(path), MAP, {"features": FEATURES})
@@ -74,6 +83,28 @@ def test_reading_gives_classes_and_objects_with_features(suffix: str, tmp_path: 
     table = pd.DataFrame(attributes["features"]).set_index("index")
     assert table.loc[int(objects[10, 20]), "class"] == "gland"
     assert table.loc[int(objects[40, 50]), "class"] == "tumour"
+
+
+def test_ome_zarr_with_an_image_gives_image_and_labels(tmp_path: Path) -> None:
+    path = SLIDE_WRITERS["zarr 0.5"](tmp_path, [np.full((60, 80, 3), 200, np.uint8)])
+    assert [kind for _, _, kind in read_zarr(path)] == ["image"]
+    write_ome_zarr(str(tmp_path / "labels.ome.zarr"), MAP, {"features": FEATURES})
+    (tmp_path / "labels.ome.zarr" / "labels").rename(path / "labels")
+    (levels, options, _), _, (objects, attributes, kind) = read_zarr(path)
+    assert kind == "labels"
+    assert levels[0].shape[:2] == objects.shape == MAP.shape
+    assert attributes.get("scale") == options.get("scale")
+    np.testing.assert_array_equal(objects > 0, MAP > 0)
+
+
+def test_ome_zarr_that_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr.open_group(str(tmp_path / "empty.ome.zarr"), mode="w")
+    with pytest.raises(ImageError, match="empty"):
+        read_zarr(tmp_path / "empty.ome.zarr")
+    write_ome_zarr(str(tmp_path / "large.ome.zarr"), MAP, {})
+    monkeypatch.setattr(napari_files, "MAX_LAYER_PX", MAP.size - 1)
+    with pytest.raises(ImageError, match="60 x 80 px"):
+        read_zarr(tmp_path / "large.ome.zarr")
 
 
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", "no json", '{"type": "Unknown"}'])

@@ -133,10 +133,11 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
     Returns:
         A function that returns the layer data of the paths.
     """
-    return _read
+    return read_slide
 
 
-def _read(path: str | list[str]) -> list[Any]:
+def read_slide(path: str | list[str]) -> list[Any]:
+    """Return the layer data of slides, and repaint the layers that napari creates from it when pixels arrive."""
     import napari
 
     layers = [layer_data(each) for each in ([path] if isinstance(path, str) else path)]

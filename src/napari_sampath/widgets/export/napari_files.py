@@ -18,10 +18,14 @@ from ...formats.registry import find_format
 from ...formats.snapshot import Snapshot
 from ...formats.source import Source
 from ...formats.writing import export_labels
+from ...rasters.zarr_arrays import is_zarr
 from ..canvas.appearance import class_colors
+from ..canvas.slide_layer import read_slide
 
 LayerData = tuple[Any, dict[str, Any], str]
 MAX_CLASSES = 255
+MAX_LAYER_PX = 2**28
+"""Largest map that is read into memory as a layer."""
 CLASS_COLUMN = "class"
 """Column of a layer's features that names the class of each object."""
 
@@ -42,23 +46,51 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 
 
 def _read(path: str | list[str]) -> list[LayerData]:
+    paths = [Path(each) for each in ([path] if isinstance(path, str) else path)]
     return [
-        layer
-        for each in ([path] if isinstance(path, str) else path)
-        for layer in read_annotations(Path(each))
+        layer for each in paths for layer in (read_zarr(each) if is_zarr(each) else read_annotations(each))
     ]
 
 
-def read_annotations(path: Path) -> list[LayerData]:
-    """Read an annotation file as two Labels layers: the classes, and the objects with their classes as features.
-
-    The layers have the size and place of the first image of the viewer; without an image, they end at the last object.
+def read_zarr(path: Path) -> list[LayerData]:
+    """Read the image of an OME-Zarr folder, if it has one, and its labels, if it has some.
 
     Raises:
-        SampathError: If the file cannot be read.
+        SampathError: If it has neither, or its labels cannot be read.
     """
-    image, place = _image_of_viewer()
-    labels = import_labels(path, hw=image)
+    layers, image = [], None
+    try:
+        layers = read_slide(str(path))
+    except ImageError:
+        if not (path / "labels").is_dir():
+            raise
+    if layers:
+        levels, options, _ = layers[0]
+        image = levels[0].shape[:2], {key: options[key] for key in ("scale", "units") if key in options}
+    return [*layers, *(read_annotations(path, image) if (path / "labels").is_dir() else [])]
+
+
+def read_annotations(
+    path: Path, image: tuple[tuple[int, int], dict[str, Any]] | None = None
+) -> list[LayerData]:
+    """Read an annotation file as two Labels layers: the classes, and the objects with their classes as features.
+
+    Args:
+        path: The file or folder.
+        image: Size (H, W) in pixels and options of the layers; by default size and place of the first image of the
+            viewer. Without an image, the layers end at the last object.
+
+    Raises:
+        SampathError: If the file cannot be read, or if a map is too large for a layer.
+    """
+    hw, place = image or _image_of_viewer()
+    labels = import_labels(path, hw=hw)
+    height, width = labels.class_map.shape
+    if height * width > MAX_LAYER_PX:
+        raise ImageError(
+            f"The labels of '{path}' have {height} x {width} px, but a layer may have {MAX_LAYER_PX:,}; open the slide "
+            "with SamPath, and import them in the Export tab."
+        )
     classes, objects = np.asarray(labels.class_map), np.asarray(labels.instance_map)
     names = {info.id: info.name for info in labels.classes}
     numbers, first = np.unique(objects, return_index=True)
