@@ -87,5 +87,4 @@ def _choices(action: argparse.Action) -> str:
 
 
 if __name__ == "__main__":
-    os.environ.pop("SAMPATH_DATA", None)  # it is the default of some arguments
     PAGE.write_text(page(), encoding="utf-8")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 from types import ModuleType
 
-import pytest
-
 from napari_sampath.cli import SUBCOMMANDS
 from napari_sampath.formats.registry import formats
 from support.paths import ROOT
@@ -28,8 +26,7 @@ def test_the_page_of_formats_is_written_from_the_registry() -> None:
     assert all(f"`{name}`" in text for name in formats())
 
 
-def test_the_command_line_reference_is_written_from_the_parsers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SAMPATH_DATA", raising=False)  # it is the default of some arguments
+def test_the_command_line_reference_is_written_from_the_parsers() -> None:
     module = script("write_cli_reference")
     text = module.PAGE.read_text(encoding="utf-8")
     assert module.page() == text, "run python scripts/write_cli_reference.py"
