@@ -1,6 +1,6 @@
 """Measure work on whole-slide images and write docs/slides-benchmark.md.
 
-python -m benchmarks.slides            everything (`make bench-slides`); about two minutes on two cores
+python -m benchmarks.slides            everything (`make bench-slides`); about four minutes on two cores
 python -m benchmarks.slides --quick    checks that everything runs; the numbers are meaningless
 
 The slide of 100,352 px is made from `slides/CMU-1-Small-Region.svs` (CC0) in the folder SAMPATH_DATA.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..__main__ import ROOT, machine
 from ..table import Row, to_markdown, to_text
-from . import annotating, display, reading
+from . import annotating, display, reading, window
 from .large_slide import SIDE_PX, write_large_slide
 
 PAGE = ROOT / "docs" / "slides-benchmark.md"
@@ -52,6 +52,7 @@ def main() -> int:
         parts = (
             reading.rows(small, large, options.quick),
             display.rows(large, options.quick),
+            window.rows(large, options.quick),
             annotating.rows(options.quick),
         )
         for row in chain(*parts):

@@ -13,12 +13,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from napari_sampath.annotations import Add, AnnotatedObject, Document, perform
+from napari_sampath.annotations.masks.tiles import cached_bytes
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.images.slides import ArraySlide
+from napari_sampath.jobs import run
 from napari_sampath.session import Session
 from napari_sampath.tiling import step_of
 
-from ..table import Row
+from ..table import Row, limited
 
 SIDE_PX = 100_352
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -49,11 +51,9 @@ def spread_objects(count: int) -> Iterator[Row]:
         row, col = rng.integers(0, SIDE_PX - 200, 2).tolist()
         perform(document, Add(((AnnotatedObject(number, 1, "brush"), LocalMask(row, col, _disc(150))),)))
     document.class_map.read((0, 0, SIDE_PX, SIDE_PX), 64)
-    size = document.instance_map.packed_bytes
+    size = document.instance_map.nbytes + document.verified_map.nbytes + cached_bytes()
     limit = 16 * 2**20
-    name = (
-        f"memory of {count:,} objects of 150 px spread over the slide, besides at most 32 MiB of open tiles"
-    )
+    name = f"memory of {count:,} objects of 150 px spread over the slide, with open and cached tiles"
     yield Row(name, f"{size / 2**20:.1f} MiB", "at most 16 MiB", limit / size, 1.0)
 
 
@@ -85,7 +85,19 @@ def large_region(quick: bool) -> Iterator[Row]:
         size, memory = journal.stat().st_size, resident_bytes()
         times: dict[str, list[float]] = {}
         for _ in range(2 if quick else 5):
-            _timed(times, "commit", lambda: session.paint_mask(LocalMask(32 * 300, 32 * 500, bitmap, 32), 1))
+            mask = LocalMask(32 * 300, 32 * 500, bitmap, 32)
+            start = time.perf_counter()
+            session.paint_when_ready(mask, 1)
+            job = session.large_changes.job()
+            caller_s = time.perf_counter() - start
+            if job is None:
+                raise RuntimeError("the region is not large")
+            start = time.perf_counter()
+            outcome = run(job)
+            times.setdefault("worker's part of the commit", []).append(time.perf_counter() - start)
+            start = time.perf_counter()
+            session.large_changes.accept(outcome)
+            times.setdefault("caller's part of the commit", []).append(caller_s + time.perf_counter() - start)
             line = journal.stat().st_size - size
             _timed(times, "undo", session.undo)
             size = journal.stat().st_size
@@ -93,13 +105,11 @@ def large_region(quick: bool) -> Iterator[Row]:
         grown = max(2**20, resident_bytes() - memory)
         session.close()
     for name, values in times.items():
-        yield Row(
-            f"{name} of a region of 30,000 x 20,000 px",
-            f"{statistics.median(values) * 1000:.0f} ms",
-            "",
-            None,
-            None,
-        )
+        what, value = f"{name} of a region of 30,000 x 20,000 px", statistics.median(values) * 1000
+        if "worker" in name:
+            yield Row(what, f"{value:.0f} ms", "", None, None)
+        else:
+            yield limited(what, value, 100, "ms")
     yield Row("its line in the journal", f"{line / 1000:.1f} kB", "at most 200 kB", 200_000 / line, 1.0)
     limit = 64 * 2**20
     yield Row(

@@ -140,5 +140,28 @@ def test_masks_that_are_added_together_do_not_erase_each_other() -> None:
     assert remnants is not None
     assert remnants.ids == (old,)
     both = disc(38, 50, 11) | disc(54, 50, 11)
-    assert not (remnants.mask.to_dense(HW) & both).any()
+    assert not any((mask.to_dense(HW) & both).any() for mask in remnants.masks)
     assert isinstance(operation, Batch)
+
+
+def test_slivers_are_found_under_masks_of_any_step() -> None:
+    found = []
+    for step in (1, 4):
+        session = open_session()
+        old = paint(session, disc(50, 50, 40))
+        other = paint(session, disc(110, 20, 5))
+        ones = np.ones((24, 20), bool)
+        ones[:2, :2] = False  # A corner of the object remains: it is small, but not thin.
+        ones[14:, 18:] = False
+        bitmap = np.kron(ones, np.ones((4 // step, 4 // step), bool))
+        record = AnnotatedObject(9, 2, "box")
+        _, remnants = without_remnants(session.document, Add(((record, LocalMask(0, 12, bitmap, step)),)))
+        assert remnants is not None
+        assert remnants.ids == (old,)
+        assert all(mask.step == 1 for mask in remnants.masks)
+        removed = np.logical_or.reduce([mask.to_dense(HW) for mask in remnants.masks])
+        assert not removed[session.document.instance_map == other].any()
+        found.append(removed)
+    assert found[1].any()
+    # Where a step cannot show how thin a piece is, it is kept.
+    assert not (found[1] & ~found[0]).any()

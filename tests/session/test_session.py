@@ -975,7 +975,7 @@ def test_records_of_other_programs_are_read_where_valid(
 )
 def test_imported_times_are_converted_to_utc(given: str, kept: str) -> None:
     piece = NewObject(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
-    ((made, _),) = make_items(NewObjects((piece,), CLASSES), 1, int, "import", None, None)
+    ((made, _),) = make_items(NewObjects((piece,), CLASSES), 1, int, "import", None, None, (4, 4))
     assert made.created == kept
 
 

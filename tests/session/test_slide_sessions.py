@@ -12,9 +12,15 @@ import pytest
 from napari_sampath.annotations import open_journal
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import DatasetError, ImageError, JournalError, PromptError
+from napari_sampath.formats.objects import LabelledObject, Objects, visible_areas
+from napari_sampath.geometry import Frame
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.jobs import run
 from napari_sampath.session import Session
+from napari_sampath.session.proposals import classifying, similar
+from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
+from napari_sampath.session.proposals.plan import plan_addition
+from napari_sampath.session.proposals.refining import iou
 from napari_sampath.tiling import slide_tile_for, slide_tiles_for, step_of
 from support.models.disc_model import disc_model
 
@@ -205,6 +211,37 @@ def test_a_slide_that_is_open_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="open in another window"):
         open_session(tmp_path / "a.jsonl")
     session.close()
+
+
+def test_masks_with_a_step_are_added_and_compared_like_their_pixels() -> None:
+    disc = np.hypot(*(np.mgrid[:40, :40] - 19.5)) < 19
+    results = []
+    for step in (8, 1):
+        bitmap = np.kron(disc, np.ones((8 // step, 8 // step), bool))
+        masks = [LocalMask(row, 1600, bitmap, step) for row in (800, 1000, 8000)]
+        session = open_session()
+        session.paint_mask(LocalMask(880, 1600, np.ones((160, 160), bool)), 2)
+        new = NewObjects(tuple(NewObject(1, mask, 0.9) for mask in masks), CLASSES, within=(0, 0, 2000, 2000))
+        kept = plan_addition(session.document, new, None, keep_existing=True)
+        assert kept is not None
+        session.do(kept)
+        areas = [record.area_px for record in session.document.objects.values()]
+        items = [LabelledObject(number, 1, mask) for number, mask in enumerate(masks, start=1)]
+        seen = Objects((9000, 9000), CLASSES, tuple(items))
+        results.append(
+            (
+                areas,
+                [similar._is_free(session.document, mask) for mask in masks],
+                visible_areas(items).tolist(),
+                int((seen.to_labels().instance_map == 2).sum()),
+                int(new.label_map().sum()),
+                round(iou(masks[0], masks[1]), 6),
+                iou(masks[0], masks[2]),
+                classifying.cell_weights(masks[0], Frame(0, 1024, 2048, 2048)).round(4).tolist(),
+            )
+        )
+    assert results[0] == results[1]
+    assert results[0][1] == [False, False, False]
 
 
 def test_objects_of_a_slide_are_edited_like_those_of_an_image() -> None:

@@ -85,8 +85,11 @@ class Objects:
         class_map = np.zeros(self.hw, dtype=np.uint8)
         instance_map = np.zeros(self.hw, dtype=np.int32)
         for obj in self.items:
-            class_map[obj.mask.slices][obj.mask.bitmap] = obj.class_id
-            instance_map[obj.mask.slices][obj.mask.bitmap] = obj.number
+            rows, cols = where = obj.mask.slices
+            stop = min(rows.stop, self.hw[0]), min(cols.stop, self.hw[1])
+            inside = obj.mask.window((rows.start, cols.start, *stop))
+            class_map[where][inside] = obj.class_id
+            instance_map[where][inside] = obj.number
         details = {obj.number: obj.details for obj in self.items if obj.number and obj.details}
         return Labels(class_map, instance_map, self.classes, details, self.notes)
 
@@ -105,11 +108,10 @@ def visible_areas(items: Sequence[LabelledObject]) -> IntArray:
         owner = np.zeros((_BLOCK_PX, _BLOCK_PX), dtype=np.int32)
         for position, index in enumerate(indices, start=1):
             mask = items[index - 1].mask
-            r0, c0 = max(mask.row - top, 0), max(mask.col - left, 0)
-            part = mask.bitmap[top + r0 - mask.row :, left + c0 - mask.col :][
-                : _BLOCK_PX - r0, : _BLOCK_PX - c0
-            ]
-            owner[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]][part] = position
+            rows, cols = mask.slices
+            r0, c0 = max(rows.start, top), max(cols.start, left)
+            r1, c1 = min(rows.stop, top + _BLOCK_PX), min(cols.stop, left + _BLOCK_PX)
+            owner[r0 - top : r1 - top, c0 - left : c1 - left][mask.window((r0, c0, r1, c1))] = position
         areas[indices] += np.bincount(owner.ravel(), minlength=len(indices) + 1)[1:]
     return areas[1:]
 

@@ -127,8 +127,8 @@ class Editor:
         """Return a fork of the document for another thread and its step number, the first arguments of `prepare`."""
         return self.document.fork(), self._edits.number
 
-    def take(self, prepared: Prepared) -> bool:
-        """Save an operation that was performed on a fork, and apply its result.
+    def take(self, prepared: Prepared, below_prompts: bool = False) -> bool:
+        """Save an operation that was performed on a fork, and apply its result; for `below_prompts` see `save`.
 
         Returns:
             True if the result was applied; False, without any effect, if the document has changed since the fork.
@@ -136,7 +136,7 @@ class Editor:
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
         """
-        taken = self._edits.take(prepared)
+        taken = self._edits.take(prepared, below_prompts)
         if taken:
             self.announce(prepared.patch)
         return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,19 +19,19 @@ from ..annotations import (
     Operation,
     PromptStep,
     SetClasses,
-    clip,
     mask_of_pixels,
 )
 from ..annotations.model.classes import FIRST_CLASS
 from ..arrays import ClassInfo, LocalMask, UInt8Array
-from ..errors import ImageError
+from ..errors import ImageError, SampathError
 from ..images.slides import Slide
 from .editor import Editor
 from .files.session_files import SessionFiles
+from .large_changes import LargeChanges, box_px
 from .objects.class_tools import ClassTools
 from .objects.object_tools import ObjectTools
 from .objects.overlap import MaskMode, OverlapRule
-from .objects.strokes import plan_erasure, plan_stroke
+from .objects.strokes import paint_mask
 from .objects.verified_area import VerifiedArea
 from .prompts.commit import make_commit, overlap_of
 from .prompts.session_prompts import SessionPrompts
@@ -64,6 +64,7 @@ class Session:
         slide: The slide; None for an image in memory.
         prompts: The pending prompt and its candidates.
         waiting: The commits whose masks are not ready yet; see `commit_when_ready`.
+        large_changes: The changes that are computed in a worker thread; see `paint_when_ready`.
         objects: Edits and lists objects.
         class_tools: Merges and deletes classes together with their objects.
         area: The verified area.
@@ -114,7 +115,8 @@ class Session:
         self.prompts = prompts = SessionPrompts(image, editor)
         self.prompts_changed = prompts.prompts_changed
         self.candidate_changed = prompts.candidate_changed
-        self.waiting = WaitingCommits(editor, prompts)
+        self.large_changes = LargeChanges(editor)
+        self.waiting = WaitingCommits(editor, prompts, self.large_changes)
         self.waiting.overlap_found.connect(self.overlap_found.emit)
         self.model = model
 
@@ -235,19 +237,27 @@ class Session:
         start_rc: tuple[int, int] | None = None,
     ) -> AnnotatedObject | None:
         """Add one brush stroke, given as a mask of any step; see `paint`."""
-        mask = clip(mask, self.hw)
-        if not mask.bitmap.any():
-            return None
-        if class_id == 0:
-            erasure = plan_erasure(self.document, mask)
-            if erasure is not None:
-                self._editor.do(erasure)
-            return None
-        stroke, object_id = plan_stroke(
-            self.document, mask, class_id, object_id, start_rc, self.overlap, self.mask_mode
+        do, rule, mode = self._editor.do, self.overlap, self.mask_mode
+        return paint_mask(self.document, do, mask, class_id, object_id, start_rc, rule, mode)
+
+    def paint_when_ready(
+        self,
+        mask: LocalMask,
+        class_id: int,
+        start_rc: tuple[int, int] | None = None,
+        failed: Callable[[SampathError], object] | None = None,
+    ) -> None:
+        """Add one brush stroke; a large one is computed in a worker thread, see `LargeChanges`.
+
+        With the arguments and errors of `paint`; `failed` receives errors of the worker thread.
+        """
+        rule, mode = self.overlap, self.mask_mode
+        self.large_changes.submit(
+            lambda document, do: paint_mask(document, do, mask, class_id, None, start_rc, rule, mode),
+            box_px(mask),
+            "the brush stroke" if class_id else "the erasure",
+            failed=failed,
         )
-        self._editor.do(stroke)
-        return self.document.objects[object_id]
 
     def commit(self, overlap: OverlapRule | None = None) -> AnnotatedObject | None:
         """Add the candidate as an object of the active class, or in semantic mode to the region that it touches.
@@ -314,7 +324,8 @@ class Session:
         """
         if isinstance(self._editor.history.last, PromptStep):
             return self.prompts.remove_last()
-        return (self.prompts.state.empty and self.waiting.undo()) or self._editor.undo()
+        waiting = self.prompts.state.empty and self.waiting.undo()
+        return waiting or self.large_changes.undo() or self._editor.undo()
 
     def redo(self) -> bool:
         """Redo the step that was undone last; return False if there is none.
@@ -324,5 +335,5 @@ class Session:
         """
         if isinstance(self._editor.history.next, PromptStep):
             # Undo reverts the steps of the next prompt before the waiting commits, so redo repeats the commits first.
-            return self.waiting.redo() or self.prompts.redo()
-        return self._editor.redo() or self.waiting.redo()
+            return self.large_changes.redo() or self.waiting.redo() or self.prompts.redo()
+        return self._editor.redo() or self.large_changes.redo() or self.waiting.redo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
+from napari_sampath.arrays import LocalMask
+from napari_sampath.session import large_changes
 from napari_sampath.widgets.canvas.stroke_input import FILL_LEAVES_VIEW
 from napari_sampath.widgets.canvas.viewport import box_in_view, camera
-from napari_sampath.widgets.canvas.windows import label_window
+from napari_sampath.widgets.canvas.windows import content, label_window
 from napari_sampath.widgets.canvas.windows.label_window import choose_window
 from support.models.discs import DiscModel
 
@@ -109,8 +112,13 @@ class Strokes:
 
 
 def test_random_strokes_at_every_zoom_change_the_pixels_on_screen(
-    open_window: Callable[..., Any], pale: np.ndarray, small_windows: None
+    open_window: Callable[..., Any],
+    pale: np.ndarray,
+    small_windows: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Strokes when zoomed out are computed in a worker, like those of more than 4 megapixels.
+    monkeypatch.setattr(large_changes, "LARGE_PX", 600)
     window = open_window(pale, DiscModel())
     window.session.classes.add("stroma")
     strokes, rng = Strokes(window), np.random.default_rng(7)
@@ -128,7 +136,7 @@ def test_random_strokes_at_every_zoom_change_the_pixels_on_screen(
         window.annotator.choose_mode(modes("erase" if turn % 5 == 4 else "brush"))
         labels.brush_size = int(rng.integers(1, 12))
         window.driver.drag(path)
-        wait_until(lambda: not window.annotator.layer_sync.drawing, 5, "the end of the stroke")
+        wait_until(lambda: window.annotator.settled, 5, "the end of the stroke")
         assert_shown(window, strokes.plain)
         x, y = path[0]
         erased = 0 if turn % 5 == 4 else window.session.active_class
@@ -252,3 +260,72 @@ def test_windows_lie_on_a_turned_and_scaled_image(
             at = place.row + (row + 0.5) * place.step - 0.5, place.col + (col + 0.5) * place.step - 0.5
             for layer in window.layers.labels():
                 assert np.allclose(layer.data_to_world((row, col)), window.image.data_to_world(at))
+
+
+def test_the_window_follows_the_size_of_the_canvas(
+    open_window: Callable[..., Any], pale: np.ndarray, small_windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_window, "WHOLE_PX", 300)
+    window = open_window(pale, DiscModel())
+    shell, sync, native = window.viewer.window._qt_window, window.annotator.layer_sync, window.driver.native
+
+    def is_right() -> bool:
+        view = box_in_view(window.viewer, window.image, HW)
+        wanted = choose_window(HW, view, (native.height(), native.width()), 300)
+        return sync.window.step == wanted.step and sync.window.contains(view)
+
+    wide = native.width()
+    shell.resize(1000, shell.height())
+    wait_until(lambda: native.width() < wide - 100, 5, "the narrow window")
+    camera(window.viewer).center = tuple(window.image.data_to_world((200, 300))[-2:])
+    camera(window.viewer).zoom = max(native.width(), native.height()) / 240
+    wait_until(is_right, 5, "the window of the narrow view")
+    before = sync.window
+    assert before.step == 1
+    shell.resize(1800, shell.height())
+    wait_until(lambda: native.width() > wide + 300, 5, "the wide window")
+    wait_until(is_right, 5, "the window of the wide view")
+    assert sync.window != before
+    assert_shown(window, np.zeros(HW, np.uint8))
+
+
+def test_layers_keep_their_window_while_the_next_is_read(
+    open_window: Callable[..., Any], pale: np.ndarray, small_windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window(pale, DiscModel())
+    sync, session = window.annotator.layer_sync, window.session
+    look(window, 100, 100, 1)
+    before, go_on, plain_read = sync.window, threading.Event(), content._read
+
+    def slow_read(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(20)
+        return plain_read(*args)
+
+    monkeypatch.setattr(content, "_read", slow_read)
+    wanted = window.image.data_to_world((300, 450))[-2:]
+    camera(window.viewer).center = tuple(wanted)
+    wait_until(lambda: sync._follower._runner.busy, 5, "the reading of the next window")
+    plain = np.zeros(HW, np.uint8)
+    for row, col in ((90, 95), (290, 450)):  # In the current window, and in the next one.
+        plain[row : row + 20, col : col + 20] = 1
+        session.paint_mask(LocalMask(row, col, np.ones((20, 20), bool)), 1)
+    assert sync.window == before
+    assert_shown(window, plain)
+    go_on.set()
+    wait_until(lambda: sync.window != before, 10, "the next window")
+    assert sync.window.contains((290, 450, 310, 470))
+    assert_shown(window, plain)
+    # A stroke that begins while the next window is being read reads it at once.
+    go_on.clear()
+    camera(window.viewer).center = tuple(window.image.data_to_world((100, 100))[-2:])
+    wait_until(lambda: sync._follower._runner.busy, 5, "the reading of the next window")
+    strokes = Strokes(window)
+    strokes.plain[:] = plain
+    window.annotator.choose_mode(type(window.annotator.mode)("brush"))
+    window.layers.classes.brush_size = 5
+    window.driver.drag([(95, 60), (110, 70)])
+    assert sync.window.contains((60, 95, 70, 110))
+    assert strokes.plain.sum() > plain.sum()
+    assert_shown(window, strokes.plain)
+    go_on.set()

@@ -82,6 +82,35 @@ def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArra
             yield run, None
 
 
+def count_where(mask: LocalMask, hw: tuple[int, int], used: Callable[[Box], BoolArray]) -> int:
+    """Count the pixels of a mask inside an image of size (H, W) that are True in the array that `used` returns.
+
+    Args:
+        mask: A mask of any step.
+        hw: Size (H, W) of the image.
+        used: Returns (r1 - r0, c1 - c0) bool for a box (r0, c0, r1, c1) inside the image.
+    """
+    count = 0
+    for box, bits in pieces(mask, hw):
+        pixels = used(box)
+        count += int(np.count_nonzero(pixels if bits is None else pixels & bits))
+    return count
+
+
+def elements_where(mask: LocalMask, hw: tuple[int, int], used: Callable[[Box], BoolArray]) -> BoolArray:
+    """Find the elements of a mask with any pixel that is True in the array that `used` returns; see `count_where`.
+
+    Returns:
+        Array of the shape of the bitmap; False outside of the mask.
+    """
+    result = np.zeros(mask.bitmap.shape, dtype=np.bool_)
+    for (top, left, bottom, right), _ in pieces(mask, hw):
+        found = _any_in_elements(used((top, left, bottom, right)), mask.step)
+        row, col = (top - mask.row) // mask.step, (left - mask.col) // mask.step
+        result[row : row + found.shape[0], col : col + found.shape[1]] = found
+    return result & mask.bitmap
+
+
 def elements_with(
     mask: LocalMask, labels: TiledMap, predicate: Callable[[npt.NDArray[Any]], BoolArray]
 ) -> BoolArray:
@@ -100,12 +129,16 @@ def elements_with(
     r0, c0, r1, c1 = bounds(mask)
     inside = max(r0, 0), max(c0, 0), min(r1, height), min(c1, width)
     for top, left, bottom, right in labels.tiles_in([inside]):
-        found: BoolArray = predicate(labels.window((top, left, bottom, right)))
-        if step > 1:
-            missing = [(0, -side % step) for side in found.shape]
-            padded = np.pad(found, missing)
-            rows, cols = padded.shape[0] // step, padded.shape[1] // step
-            found = np.asarray(padded.reshape(rows, step, cols, step).any(axis=(1, 3)))
+        found = _any_in_elements(predicate(labels.window((top, left, bottom, right))), step)
         row, col = (top - mask.row) // step, (left - mask.col) // step
         result[row : row + found.shape[0], col : col + found.shape[1]] = found
     return result
+
+
+def _any_in_elements(pixels: BoolArray, step: int) -> BoolArray:
+    """Return which elements of step x step pixels contain a True pixel."""
+    if step == 1:
+        return pixels
+    padded = np.pad(pixels, [(0, -side % step) for side in pixels.shape])
+    rows, cols = padded.shape[0] // step, padded.shape[1] // step
+    return np.asarray(padded.reshape(rows, step, cols, step).any(axis=(1, 3)))

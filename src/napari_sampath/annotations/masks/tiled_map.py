@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ...jobs import releasing_gil
 from .map_view import MapView, by_tile, normalize, split_at_tiles
 from .masks import Box, union
-from .tiles import TILE_PX, Packed, Tile, equal, opened, packed, pixels_of, size_of, summary_of
+from .tiles import (
+    MAX_STEP,
+    TILE_PX,
+    Packed,
+    Tile,
+    closed,
+    equal,
+    opened,
+    packed,
+    pixels_of,
+    same_pixels,
+    size_of,
+    summary_of,
+)
 
-MAX_OPEN = 128
-"""Number of tiles of a large map that stay open for writing, 32 MiB of int32; see `TiledMap`."""
+MAX_OPEN = 24
+"""Number of tiles of a large map that stay open for writing, 6 MiB of int32; see `TiledMap`."""
 SMALL_MAP = 1024
 """Number of tiles of a map of 8,192 px; all of them stay open, because packing one takes as long as a brush stroke."""
 
-_Key = tuple[int, int]
+_Key: TypeAlias = tuple[int, int]
+Tiles: TypeAlias = Mapping[_Key, Tile]
+"""Tiles that are not empty and not open, by their (row, col) in the grid of tiles."""
 
 
 class TiledMap(MapView):
@@ -36,6 +52,7 @@ class TiledMap(MapView):
     def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike, max_open: int | None = None) -> None:
         self.shape = shape
         is_small = -(-shape[0] // TILE_PX) * -(-shape[1] // TILE_PX) <= SMALL_MAP
+        self._is_small = is_small
         self._max_open = max_open or (SMALL_MAP if is_small else MAX_OPEN)
         self.dtype = np.dtype(dtype)
         self._tiles: dict[_Key, Tile] = {}
@@ -64,11 +81,42 @@ class TiledMap(MapView):
         """Take over the tiles of another map of the same size; do not use that map afterwards."""
         self._tiles, self._open, self._shared = other._tiles, other._open, other._shared
 
-    def differences(self, other: TiledMap) -> Iterator[Box]:
-        """Yield the boxes of the tiles that may differ between this map and a snapshot of it."""
-        for key in sorted(self._tiles.keys() | other._tiles.keys()):
-            if not equal(self._tiles.get(key), other._tiles.get(key)):
-                yield self.tile_box(*key)
+    def pack_changes(self, start: TiledMap) -> tuple[Tiles, Tiles]:
+        """Return the tiles that changed since a snapshot, as they were then and as they are now.
+
+        The changed tiles of a large map are packed, and their summaries are computed, which takes about 2 ms a tile.
+        """
+        before: dict[_Key, Tile] = {}
+        after: dict[_Key, Tile] = {}
+        for key in releasing_gil(self._tiles.keys() | start._tiles.keys()):
+            old, new = start._tiles.get(key, 0), self._tiles.get(key, 0)
+            if same_pixels(old, new):
+                continue
+            new = closed(new)
+            if not self._is_small:
+                self._set(key, new)
+                summary_of(new, MAX_STEP)
+            for tiles, tile in ((before, closed(old)), (after, new)):
+                if not equal(tile, 0):
+                    tiles[key] = tile
+        return before, after
+
+    def exchange(self, old: Tiles, new: Tiles) -> None:
+        """Replace tiles that `pack_changes` returned; tiles of `old` that are not in `new` become empty."""
+        for key in [key for key in self._open if key in old or key in new]:
+            del self._open[key]
+            self._shared.discard(key)
+        for key in old.keys() - new.keys():
+            self._tiles.pop(key, None)
+        self._tiles.update(new)
+
+    def box_of(self, tiles: Iterable[_Key]) -> Box | None:
+        """Return the smallest box (r0, c0, r1, c1) that contains tiles; None if there are none."""
+        keys = list(tiles)
+        if not keys:
+            return None
+        rows, cols = zip(*keys, strict=True)
+        return (*self.tile_box(min(rows), min(cols))[:2], *self.tile_box(max(rows), max(cols))[2:])
 
     def filled_boxes(self) -> Iterator[Box]:
         """Yield the boxes of the tiles, row by row."""

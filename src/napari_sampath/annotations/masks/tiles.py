@@ -20,8 +20,12 @@ _LEVEL = 1
 """Compression level of zstd: the fastest; fields of nuclei shrink to less than one eightieth."""
 _ROUGH = 5
 """Summaries whose cells have a side of at least 2**5 pixels are kept unpacked."""
-_CACHED = 128
-"""Number of unpacked tiles that are kept for the next read: 32 MiB of int32."""
+_FINE_PX = sum((TILE_PX >> level) ** 2 for level in range(2, _ROUGH))
+"""Number of cells of the summaries of a tile that are stored packed."""
+_CACHED = 12
+"""Number of unpacked tiles that are kept for the next read: 3 MiB of int32."""
+_CACHED_FINE = 64
+"""Number of unpacked summaries that are kept for the next read: 1.4 MiB of int32."""
 
 TileArray: TypeAlias = npt.NDArray[Any]
 
@@ -76,6 +80,18 @@ def packed(tile: TileArray) -> Tile:
     """Return the smallest form of a (256, 256) tile: its value if it is uniform, else a packed tile."""
     first = tile[0, 0]
     return int(first) if (tile == first).all() else Packed(tile)
+
+
+def closed(tile: Tile) -> Tile:
+    """Return a tile that no write changes: an open tile is packed."""
+    return packed(tile) if isinstance(tile, np.ndarray) else tile
+
+
+def same_pixels(first: Tile, second: Tile) -> bool:
+    """Return whether two tiles have the same pixels."""
+    if equal(first, second):
+        return True
+    return bool(np.all(pixels_of(first) == pixels_of(second)))
 
 
 def pixels_of(tile: Tile) -> int | TileArray:
@@ -154,6 +170,11 @@ def _unpacked(tile: Packed) -> TileArray:
     return _decompress(tile.data, tile.dtype).reshape(TILE_PX, TILE_PX)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=_CACHED_FINE)
 def _fine_of(tile: Packed) -> TileArray:
     return _decompress(tile._fine or b"", tile.dtype)
+
+
+def cached_bytes() -> int:
+    """Return the largest memory in bytes of the unpacked tiles and summaries that are kept for the next read."""
+    return (_unpacked.cache_info().currsize * TILE_PX**2 + _fine_of.cache_info().currsize * _FINE_PX) * 4

@@ -16,7 +16,7 @@ from ..masks.steps import pieces
 from ..masks.tiled_map import LookupMap, TiledMap
 from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
-from .patch import Patch, Region
+from .patch import Patch, Region, TileChange
 
 _TABLE = 256
 """Initial length of the lookup tables from object id to class and trust, which grow as needed."""
@@ -109,7 +109,11 @@ class Document:
                     counts[value] += (box[2] - box[0]) * (box[3] - box[1])
                     continue
                 part = self.instance_map.window(box)
-                ids, numbers = np.unique(part if bits is None else part[bits], return_counts=True)
+                values = part.ravel() if bits is None else part[bits]
+                if values.size and values.min() == values.max():  # Quicker than sorting all pixels
+                    counts[int(values[0])] += values.size
+                    continue
+                ids, numbers = np.unique(values, return_counts=True)
                 counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
         del counts[0]
         return counts
@@ -136,6 +140,8 @@ class Document:
         """Undo a patch; it must be the last one applied."""
         for region in reversed(patch.regions):
             region.write(region.before, self._map_of(region))
+        for change in patch.tiles:
+            self._map_of(change).exchange(change.after, change.before)
         if patch.classes is not None:
             self.classes.restore(patch.classes[0])
         for object_id, (before, _) in (patch.records or {}).items():
@@ -145,6 +151,8 @@ class Document:
         """Redo a patch that was reverted."""
         for region in patch.regions:
             region.write(region.after, self._map_of(region))
+        for change in patch.tiles:
+            self._map_of(change).exchange(change.before, change.after)
         if patch.classes is not None:
             self.classes.restore(patch.classes[1])
         for object_id, (_, after) in (patch.records or {}).items():
@@ -204,8 +212,8 @@ class Document:
             self.class_map.table[object_id] = record.class_id
             self.trust_map.table[object_id] = record.trust
 
-    def _map_of(self, region: Region) -> TiledMap:
-        return self.verified_map if region.verified else self.instance_map
+    def _map_of(self, change: Region | TileChange) -> TiledMap:
+        return self.verified_map if change.verified else self.instance_map
 
 
 def _verified(trust_map: LookupMap, verified_map: TiledMap, box: Box) -> BoolArray:

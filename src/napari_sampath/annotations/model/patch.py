@@ -10,11 +10,14 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, IntArray
 from ...formats import run_lengths
 from ..masks.masks import Box, union
-from ..masks.tiled_map import TiledMap
+from ..masks.tiled_map import TiledMap, Tiles
+from ..masks.tiles import size_of
 from .annotated_object import AnnotatedObject
 
 _RECORD_BYTES = 600
 """Approximate memory of two object records."""
+_TILE_BYTES = 150
+"""Approximate memory of the two entries of a tile in a `TileChange`, without the tile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +88,24 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TileChange:
+    """Tiles of one map that changed, before and after the change; quick to undo, however large the change is."""
+
+    verified: bool
+    """True for the verified map, False for the instance map."""
+    box: Box
+    """Smallest box that contains the tiles."""
+    before: Tiles
+    after: Tiles
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes; that of the tiles is shared with the map as long as they do not change again."""
+        tiles = [*self.before.values(), *self.after.values()]
+        return sum(map(size_of, tiles)) + _TILE_BYTES * len(tiles)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """Changes made by one operation."""
 
@@ -94,19 +115,26 @@ class Patch:
     """Object id -> record before and after; None where the object does not exist."""
     classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
     """Class list before and after, if it changed."""
+    tiles: tuple[TileChange, ...] = ()
+    """Changed tiles, of an operation that was recorded by tiles instead of by regions."""
+
+    @property
+    def changes(self) -> tuple[Region | TileChange, ...]:
+        """The changes of the maps."""
+        return (*self.regions, *self.tiles)
 
     @property
     def empty(self) -> bool:
         """True if nothing changed."""
-        return not self.regions and not self.records and self.classes is None
+        return not self.changes and not self.records and self.classes is None
 
     @property
     def box(self) -> Box | None:
         """Smallest box that contains all pixels whose object or class changed; None if there are none."""
         box: Box | None = None
-        for region in self.regions:
-            if not region.verified:
-                box = union(box, region.box)
+        for change in self.changes:
+            if not change.verified:
+                box = union(box, change.box)
         for before, after in (self.records or {}).values():
             if before is not None and after is not None and before.class_id != after.class_id:
                 box = union(box, after.box)
@@ -116,8 +144,8 @@ class Patch:
     def verified_box(self) -> Box | None:
         """Smallest box that contains all pixels that may have become verified or unverified; None if there are none."""
         box: Box | None = None
-        for region in self.regions:
-            box = union(box, region.box)
+        for change in self.changes:
+            box = union(box, change.box)
         for before, after in (self.records or {}).values():
             if before is not None and after is not None and before.trust != after.trust:
                 box = union(box, after.box)
@@ -126,4 +154,4 @@ class Patch:
     @property
     def nbytes(self) -> int:
         """Approximate memory in bytes."""
-        return sum(region.nbytes for region in self.regions) + _RECORD_BYTES * len(self.records or ())
+        return sum(change.nbytes for change in self.changes) + _RECORD_BYTES * len(self.records or ())

@@ -17,7 +17,7 @@ from ..masks.tiled_map import TiledMap
 from .annotated_object import FLAGS, AnnotatedObject
 from .document import Document
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
-from .patch import Patch, Region, Values
+from .patch import Patch, Region, TileChange, Values
 
 
 def perform(document: Document, operation: Operation) -> Patch:
@@ -47,14 +47,15 @@ class Recorder:
 
     Args:
         document: The document to change.
-        by_tiles: Compare the tiles of the instance map at the end instead of recording each change: faster for
-            thousands of objects, but a failed operation cannot be reverted.
+        by_tiles: Compare the tiles of the maps at the end instead of recording each change: faster for thousands of
+            objects and for large areas, but a failed operation cannot be reverted.
     """
 
     def __init__(self, document: Document, by_tiles: bool = False) -> None:
         self.document = document
         self.by_tiles = by_tiles
-        self._start = document.instance_map.snapshot() if by_tiles else None
+        maps = (document.instance_map, document.verified_map)
+        self._start = tuple(labels.snapshot() for labels in maps) if by_tiles else ()
         self.regions: list[Region] = []
         self.before: dict[int, AnnotatedObject | None] = {}
         self.classes_before: tuple[ClassInfo, ...] | None = None
@@ -66,21 +67,20 @@ class Recorder:
         old_classes, classes = self.classes_before, self.document.classes.snapshot
         changed = old_classes is not None and old_classes != classes
         return Patch(
-            (*self.regions, *self._tile_regions()),
+            tuple(self.regions),
             records,
             (old_classes, classes) if changed and old_classes is not None else None,
+            tuple(self._tile_changes()),
         )
 
-    def _tile_regions(self) -> Iterator[Region]:
-        """Compare the instance map with its state before the operation, tile by tile."""
-        if self._start is None:
-            return
-        now = self.document.instance_map
-        for box in releasing_gil(now.differences(self._start)):
-            old, new = self._start.window(box), now.window(box)
-            changed = old != new
-            if changed.any():
-                yield Region.of(False, box, changed, Values.of(old[changed]), Values.of(new[changed]))
+    def _tile_changes(self) -> Iterator[TileChange]:
+        """Compare the maps with their state before the operation, tile by tile."""
+        document = self.document
+        for labels, start in zip((document.instance_map, document.verified_map), self._start, strict=False):
+            before, after = labels.pack_changes(start)
+            box = labels.box_of(before.keys() | after.keys())
+            if box is not None:
+                yield TileChange(labels is document.verified_map, box, before, after)
 
     def do(self, operation: Operation) -> None:
         """Perform one operation; if it raises, the caller must revert `patch()`."""
@@ -203,7 +203,7 @@ class Recorder:
         """Set all pixels of a uniform tile; neighbouring tiles of a row that had the same value become one region."""
         target.fill(box, value)
         region = Region.filled(target is self.document.verified_map, box, old, value)
-        if not (self.by_tiles and target is self.document.instance_map):
+        if not self.by_tiles:
             last = self.regions[-1] if self.regions else None
             joins = last is not None and (
                 (last.verified, last.box[0], last.box[2], last.box[3])
@@ -221,8 +221,8 @@ class Recorder:
         return region.before
 
     def _keep(self, target: TiledMap, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
-        is_verified = target is self.document.verified_map
-        if is_verified or not self.by_tiles:
+        if not self.by_tiles:
+            is_verified = target is self.document.verified_map
             self.regions.append(Region.of(is_verified, box, changed, before, after))
 
     def _verify(self, mask: LocalMask, value: bool) -> None:

@@ -92,8 +92,10 @@ class Edits:
         """Number of the last operation, undo or redo; see `Prepared.follows`."""
         return self._number
 
-    def take(self, prepared: Prepared) -> bool:
+    def take(self, prepared: Prepared, below_prompts: bool = False) -> bool:
         """Save an operation that was performed on a fork of the document, as one undo step.
+
+        For `below_prompts` see `History.push`.
 
         Returns:
             True if the result was applied; False, without any effect, if the document has changed since the fork.
@@ -106,7 +108,7 @@ class Edits:
         if not prepared.patch.empty:
             number = self._save(prepared.record)
             self.document.become(prepared.after)
-            self.history.push(Step(number, prepared.patch, prepared.label))
+            self.history.push(Step(number, prepared.patch, prepared.label), below_prompts)
         return True
 
     def undo(self) -> Step | None:

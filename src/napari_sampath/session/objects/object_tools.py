@@ -76,7 +76,9 @@ class ObjectTools:
         """
         steps = 2 + 2 * int(max(abs(stop_xy[0] - start_xy[0]), abs(stop_xy[1] - start_xy[1])))
         pixels = np.linspace(start_xy, stop_xy, steps).round().astype(int)
-        on_line = np.array([self._document.object_at(row, col) for col, row in pixels.tolist()])
+        inside = ((pixels >= 0) & (pixels < self._document.hw[::-1])).all(axis=1)
+        cols, rows = pixels[inside].T
+        on_line = self._document.instance_map[rows, cols]
         ids, counts = np.unique(on_line[on_line > 0], return_counts=True)
         return int(ids[counts.argmax()]) if len(ids) else 0
 

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from ...annotations import AnnotatedObject, Batch, Document, Operation
+from collections.abc import Callable
+
+from ...annotations import AnnotatedObject, Batch, Document, Operation, clip
 from ...annotations.masks.steps import elements_with
 from ...arrays import LocalMask
 from .overlap import MaskMode, OverlapRule, extend, place
 from .reshaping import erase_steps
+
+
+def paint_mask(
+    document: Document,
+    do: Callable[[Operation], None],
+    mask: LocalMask,
+    class_id: int,
+    object_id: int | None,
+    start_rc: tuple[int, int] | None,
+    rule: OverlapRule,
+    mode: MaskMode,
+) -> AnnotatedObject | None:
+    """Paint or erase a stroke; see `Session.paint`.
+
+    Args:
+        document: The document.
+        do: Performs and saves an operation.
+        mask: The pixels, of any step.
+        class_id: Class of the stroke; 0 erases.
+        object_id: The object to extend.
+        start_rc: Pixel (row, col) where the stroke starts, if known.
+        rule: What happens to pixels of other objects.
+        mode: See `MaskMode`.
+    """
+    mask = clip(mask, document.hw)
+    if not mask.bitmap.any():
+        return None
+    if class_id == 0:
+        erasure = plan_erasure(document, mask)
+        if erasure is not None:
+            do(erasure)
+        return None
+    stroke, object_id = plan_stroke(document, mask, class_id, object_id, start_rc, rule, mode)
+    do(stroke)
+    return document.objects[object_id]
 
 
 def plan_stroke(

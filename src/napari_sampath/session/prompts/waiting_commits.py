@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from psygnal import Signal
 
 from ...errors import PromptError, SampathError, StorageError
 from ..editor import Editor
+from ..large_changes import LARGE_PX, LargeChanges, box_px
 from ..objects.overlap import MaskMode, Overlap, OverlapRule, find_duplicate
 from .answerer import Answer, PromptRequest
 from .candidate import Candidate
@@ -19,7 +21,7 @@ from .prompt_state import PromptState
 from .session_prompts import SessionPrompts
 
 if TYPE_CHECKING:
-    pass
+    from ...annotations import AnnotatedObject, Document, Operation
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class WaitingCommits:
     Args:
         editor: The document and its undo history.
         prompts: The pending prompt.
+        large_changes: Adds large masks, and all masks while it is busy.
     """
 
     changed = Signal()
@@ -81,8 +84,9 @@ class WaitingCommits:
     overlap_found = Signal(object)
     """Emitted with the `Overlap` of a commit with the rule "ask"; the later commits wait for `decide`."""
 
-    def __init__(self, editor: Editor, prompts: SessionPrompts) -> None:
+    def __init__(self, editor: Editor, prompts: SessionPrompts, large_changes: LargeChanges) -> None:
         self._editor = editor
+        self._large_changes = large_changes
         self._prompts = prompts
         self._items: list[WaitingCommit] = []
         self._undone: list[WaitingCommit] = []
@@ -230,6 +234,10 @@ class WaitingCommits:
             if candidate.box is None:
                 raise PromptError("The mask is empty; add a point or choose another candidate.")
             class_id = document.classes.by_id(rules.class_id).id
+            if box_px(candidate.mask) > LARGE_PX or len(self._large_changes):
+                self._items.remove(item)
+                self._submit(item, candidate, class_id)
+                return True
             commit = make_commit(
                 document, candidate, item.state, class_id, item.model_name, rules.overlap, rules.mask_mode
             )
@@ -246,12 +254,34 @@ class WaitingCommits:
         self.committed.emit(document.objects[commit.object_id], commit.remark)
         return True
 
+    def _submit(self, item: WaitingCommit, candidate: Candidate, class_id: int) -> None:
+        """Add the mask of a commit in a worker thread."""
+        rules = item.rules
+
+        def run(document: Document, do: Callable[[Operation], None]) -> tuple[AnnotatedObject, str]:
+            commit = make_commit(
+                document, candidate, item.state, class_id, item.model_name, rules.overlap, rules.mask_mode
+            )
+            do(commit.operation)
+            return document.objects[commit.object_id], commit.remark
+
+        self._large_changes.submit(
+            run,
+            box_px(candidate.mask),
+            self._name(item),
+            done=lambda result: self.committed.emit(*cast("tuple[AnnotatedObject, str]", result)),
+            failed=lambda _error: self._reopen(item),
+        )
+
+    def _reopen(self, item: WaitingCommit) -> None:
+        if self._prompts.state.empty:
+            self._prompts.reopen(item.state, item.answer, item.chosen)
+
     def _take_back(self, item: WaitingCommit, reason: str) -> None:
         """Remove a commit; its prompt becomes the pending prompt, unless another one was begun."""
         self._items.remove(item)
         reopened = self._prompts.state.empty
-        if reopened:
-            self._prompts.reopen(item.state, item.answer, item.chosen)
+        self._reopen(item)
         if reason:
             lost = "" if reopened else f"{self._name(item).capitalize()} was not added. "
             self._editor.message.emit(lost + reason)

@@ -142,7 +142,7 @@ def mean_features_job(
 def cell_weights(mask: LocalMask, frame: Frame) -> FloatArray:
     """Return the share of a mask's pixels in each cell of a tile's feature map, (4096,) with sum 1."""
     rows, cols = np.nonzero(mask.bitmap)
-    xy = np.stack([cols + mask.col + 0.5, rows + mask.row + 0.5], axis=-1)
+    xy = np.stack([(cols + 0.5) * mask.step + mask.col, (rows + 0.5) * mask.step + mask.row], axis=-1)
     cells = np.clip(frame.to_input(xy) * GRID / frame.input_px, 0, GRID - 1).astype(np.int64)
     counts = np.bincount(cells[:, 1] * GRID + cells[:, 0], minlength=GRID * GRID)
     weights: FloatArray = counts / max(1, len(rows))

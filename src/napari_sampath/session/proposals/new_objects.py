@@ -14,6 +14,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from ...annotations import AnnotatedObject, Box, ClassList, Document, Source, bounds
+from ...annotations.masks.steps import elements_where
 from ...annotations.model.annotated_object import now
 from ...annotations.model.classes import FIRST_CLASS, clean_name, next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
@@ -77,9 +78,10 @@ class NewObjects:
         r0, c0, r1, c1 = self.within or (0, 0, 0, 0)
         labels = np.zeros((r1 - r0, c1 - c0), dtype=np.uint8)
         for obj in self.objects:
-            rows, cols = obj.mask.slices
-            window = labels[rows.start - r0 : rows.stop - r0, cols.start - c0 : cols.stop - c0]
-            window[obj.mask.bitmap] = obj.class_id
+            top, left, bottom, right = bounds(obj.mask)
+            box = max(top, r0), max(left, c0), min(bottom, r1), min(right, c1)
+            window = labels[box[0] - r0 : box[2] - r0, box[1] - c0 : box[3] - c0]
+            window[obj.mask.window(box)] = obj.class_id
         return labels
 
 
@@ -126,6 +128,7 @@ def make_items(
     source: Source,
     model: str | None,
     unavailable: Callable[[Box], BoolArray] | None,
+    hw: tuple[int, int],
 ) -> list[tuple[AnnotatedObject, LocalMask]]:
     """Make records of new objects, numbered from `first_id`.
 
@@ -137,13 +140,15 @@ def make_items(
         model: Model of objects without a model in their details.
         unavailable: Returns the mask of the pixels of a box that must not be used; objects without remaining pixels are
             dropped.
+        hw: Size (H, W) of the image.
     """
     items: list[tuple[AnnotatedObject, LocalMask]] = []
     added = now()
     for obj in releasing_gil(new.objects):
         mask = obj.mask
         if unavailable is not None:
-            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~unavailable(bounds(mask)))
+            taken = elements_where(mask, hw, unavailable)
+            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~taken, mask.step)
             if not mask.bitmap.any():
                 continue
         details = obj.details

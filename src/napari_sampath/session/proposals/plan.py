@@ -87,7 +87,7 @@ def plan_objects(
 ) -> Operation | None:
     """Plan to delete objects, erase pixels and add new objects outside `unavailable` pixels, as one step."""
     to_id, classes, _ = match_classes(new, document.classes, document)
-    items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable)
+    items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable, document.hw)
     if not items and not deleted and not erased:
         return None
     add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)

@@ -15,17 +15,19 @@ from ...annotations import (
     Operation,
     Source,
     bounds,
+    clip,
     perform,
 )
+from ...annotations.masks.steps import same_step
 from ...annotations.model.annotated_object import now
-from ...arrays import BoolArray, LocalMask
+from ...arrays import LocalMask
 from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...settings import check_settings, setting
 from ...tiling import tile_for
 from ..change import Change
 from ..editor import Editor
-from ..objects.reshaping import without
+from ..objects.reshaping import free_of, without
 from ..prompts.answerer import PromptRequest, decode
 from ..prompts.prompt_state import PromptState
 from ..prompts.tile_cache import TileFeatures
@@ -162,21 +164,13 @@ def _replacement(
 
 def iou(first: LocalMask, second: LocalMask) -> float:
     """Return the intersection over union of two masks, 0..1."""
-    union_px = first.area_px + second.area_px
-    if not union_px:
+    if not first.area_px + second.area_px:
         return 0.0
-    boxes = bounds(first), bounds(second)
-    box = (*map(max, boxes[0][:2], boxes[1][:2]), *map(min, boxes[0][2:], boxes[1][2:]))
-    r0, c0, r1, c1 = box
-    if r1 <= r0 or c1 <= c0:
-        return 0.0
-    common = int((_part(first, (r0, c0, r1, c1)) & _part(second, (r0, c0, r1, c1))).sum())
-    return common / (union_px - common)
-
-
-def _part(mask: LocalMask, box: Box) -> BoolArray:
-    r0, c0, r1, c1 = box
-    return mask.bitmap[r0 - mask.row : r1 - mask.row, c0 - mask.col : c1 - mask.col]
+    first, second = same_step((first, second))
+    # Outside of the second mask, its window is False.
+    common = first.bitmap & second.window(bounds(first), first.step)
+    common_px = int(common.sum()) * first.step**2
+    return common_px / (first.area_px + second.area_px - common_px)
 
 
 def _frame(hw: tuple[int, int], box: Box) -> Frame:
@@ -186,5 +180,5 @@ def _frame(hw: tuple[int, int], box: Box) -> Frame:
 
 def _free(document: Document, object_id: int, mask: LocalMask) -> LocalMask:
     """Remove the pixels of other objects from a mask."""
-    owners = document.instance_map.window(bounds(mask))
-    return LocalMask.from_dense(mask.bitmap & ((owners == 0) | (owners == object_id)), mask.row, mask.col)
+    free = free_of(document, clip(mask, document.hw), [object_id])
+    return LocalMask.from_dense(free.bitmap, free.row, free.col, free.step)

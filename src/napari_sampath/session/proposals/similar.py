@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...annotations import Box, Document, Operation, bounds
+from ...annotations import Box, Document, Operation
+from ...annotations.masks.steps import count_where
 from ...arrays import BoolArray, LocalMask
 from ...errors import PromptError
 from ...jobs import Job
@@ -135,8 +136,7 @@ class SimilarSearch:
 
 def _is_free(document: Document, mask: LocalMask) -> bool:
     """Return True if less than half of a mask belongs to objects."""
-    used = document.instance_map.window(bounds(mask))[mask.bitmap] > 0
-    return bool(used.mean() < 0.5)
+    return sum(document.counts_under(mask).values()) < mask.area_px / 2
 
 
 def _plan(
@@ -159,7 +159,9 @@ def _plan(
         return used | document.verified(box)
 
     free = tuple(
-        obj for obj in new.objects if unavailable(bounds(obj.mask))[obj.mask.bitmap].mean() <= max_overlap
+        obj
+        for obj in new.objects
+        if count_where(obj.mask, document.hw, unavailable) <= max_overlap * obj.mask.area_px
     )
     objects = NewObjects(free, new.classes, new.head)
     return plan_objects(document, objects, "similar", None, unavailable, tuple(earlier))

@@ -21,10 +21,12 @@ class ChunkedPainter:
 
     Args:
         paint: Paints a box (r0, c0, r1, c1).
+        most_px: Returns the largest number of pixels to paint at once, at most `STRIP_PX`, the default.
     """
 
-    def __init__(self, paint: Callable[[Box], object]) -> None:
+    def __init__(self, paint: Callable[[Box], object], most_px: Callable[[], int] = lambda: STRIP_PX) -> None:
         self._paint = paint
+        self._most_px = most_px
         self._waiting: list[Box] = []
         self._timer = QTimer()
         self._timer.setInterval(0)
@@ -33,7 +35,7 @@ class ChunkedPainter:
     def add(self, box: Box) -> None:
         """Paint a box, at once or in strips."""
         r0, c0, r1, c1 = box
-        rows = max(1, STRIP_PX // max(1, c1 - c0))
+        rows = max(1, min(STRIP_PX, self._most_px()) // max(1, c1 - c0))
         if r1 - r0 <= rows:
             self._paint(box)
             return

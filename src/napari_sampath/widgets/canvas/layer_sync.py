@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from .napari_internals.label_tools import move_polygon
 from .stroke_input import StrokeInput
 from .transform_sync import TransformSync
 from .viewport import camera
-from .windows.content import WindowContent
+from .windows.content import Filled, WindowContent, strip_px
 from .windows.follower import WindowFollower
 
 if TYPE_CHECKING:
@@ -61,18 +61,19 @@ class LayerSync:
         self._shown_prompts: tuple[object, ...] = ()
         self._asked: Box | None = None
         """Box of the mask about whose overlap the user is asked."""
-        self._follower = WindowFollower(viewer, image, session.hw, lambda: self.drawing)
-        self._window = self._follower.window
-        self._content = WindowContent(session.document, lambda: self._window)
+        self._content = WindowContent(session.document, lambda: self.window)
+        self._follower = WindowFollower(
+            viewer, image, session.hw, self._content.job, busy=lambda: self.drawing
+        )
         self.layers = session_layers.add_layers(
-            viewer, image, self._window, self._content.filled, Outliner(session.document)
+            viewer, image, self.window, self._content.filled, Outliner(session.document)
         )
         self._unanswered = QTimer()
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
-        self._painter = ChunkedPainter(self._paint)
-        self._outlines = ChunkedPainter(self._paint_outlines)
+        self._painter = ChunkedPainter(self._paint, lambda: strip_px(self.window))
+        self._outlines = ChunkedPainter(self._paint_outlines, lambda: strip_px(self.window))
         self._strokes = StrokeInput(
             self.layers.classes,
             session,
@@ -91,6 +92,7 @@ class LayerSync:
                 (self.layers.box, self._prompts_box),
             )
         ]
+        self._shown_window = self.window
         self._links = self._connect()
         self._transforms = [
             TransformSync(image, self.layers.labels(), self._place),
@@ -98,12 +100,16 @@ class LayerSync:
         ]
         self._on_zoom()
         self._on_classes()
-        filled: Box | None = None
-        for obj in session.document.objects.values():
-            filled = union(filled, obj.box)
-        if filled is not None:
-            self._on_document(filled)
+        self._show_objects()
         self._show_prompts()
+
+    def _show_objects(self) -> None:
+        boxes = (obj.box for obj in self._session.document.objects.values())
+        filled: Box | None = reduce(union, boxes, None)
+        if filled is not None and self.window.whole:
+            self._on_document(filled)
+        elif filled is not None:
+            self._follower.read(self.window)
 
     def _connect(self) -> list[tuple[Any, Callable[..., object]]]:
         """Connect to the session, the camera and the layers; return the signals and their slots."""
@@ -131,7 +137,7 @@ class LayerSync:
     @property
     def window(self) -> LabelWindow:
         """The part of the image that the label layers hold."""
-        return self._window
+        return self._follower.window
 
     def close(self, hide: bool = False) -> None:
         """Disconnect and remove the helper layers; the label layers stay in the viewer, with `hide` invisible."""
@@ -170,10 +176,10 @@ class LayerSync:
 
     def _show_mask(self, mask: LocalMask, value: int) -> None:
         """Show the pixels of a mask in the window over what the candidate layer shows."""
-        part = self._window.part(bounds(mask))
+        part = self.window.part(bounds(mask))
         if part is None:
             return
-        (r0, c0, r1, c1), small = part, self._window.reduce(mask)
+        (r0, c0, r1, c1), small = part, self.window.reduce(mask)
         values = self.layers.candidate.data[r0:r1, c0:c1].copy()
         values[small.bitmap[r0 - small.row : r1 - small.row, c0 - small.col : c1 - small.col]] = value
         session_layers.write(self.layers.candidate, part, values)
@@ -193,29 +199,30 @@ class LayerSync:
     # The window
 
     def _place(self) -> dict[str, Any]:
-        return session_layers.window_placement(self._image, self._window)
+        return session_layers.window_placement(self._image, self.window)
 
-    def _on_moved(self) -> None:
-        """Fill the label layers for another window, and move them there."""
+    def _on_moved(self, filled: Filled) -> None:
+        """Fill the label layers with those of another window, and move them there."""
         self._painter.drop()
         self._outlines.drop()
-        before, window, layers = self._window, self._follower.window, self.layers
-        move_polygon(layers.classes, partial(before.moved, window))
-        self._window = window
-        place, whole = self._place(), self._whole()
-        session_layers.refill(layers.classes, self._content.classes(whole), place)
-        session_layers.refill(layers.objects, self._content.ids(whole), place)
-        session_layers.refill(layers.candidate, np.zeros(window.shape, np.uint8), place)
+        layers, place = self.layers, self._place()
+        move_polygon(layers.classes, partial(self._shown_window.moved, filled.window))
+        self._shown_window = filled.window
+        session_layers.refill(layers.classes, filled.classes, place)
+        session_layers.refill(layers.objects, filled.ids, place)
+        session_layers.refill(layers.candidate, np.zeros_like(filled.classes), place)
         candidate = self._candidate()
         if candidate is not None:
             self._show_mask(candidate.mask, MASK)
         for mask in self._scribble:
             self._show_mask(mask, SCRIBBLE)
+        for box in self._follower.changes():
+            self._on_document(box)
 
     # Boxes outside of which a layer is empty
 
     def _whole(self) -> Box:
-        return (0, 0, *self._window.shape)
+        return (0, 0, *self.window.shape)
 
     def _classes_box(self) -> Box | None:
         # napari emits no event before a brush stroke ends.
@@ -227,7 +234,7 @@ class LayerSync:
     def _candidate_box(self) -> Box | None:
         candidate = self._candidate()
         box = union(self._scribble_box(), None if candidate is None else candidate.box)
-        return None if box is None else self._window.part(box)
+        return None if box is None else self.window.part(box)
 
     def _candidate(self) -> Candidate | None:
         """Return the mask to show: the candidate, or else the mask about whose overlap the user is asked."""
@@ -272,15 +279,16 @@ class LayerSync:
 
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
         candidate, changed = self._candidate(), union(old, new)
-        part = None if changed is None else self._window.part(changed)
+        part = None if changed is None else self.window.part(changed)
         if part is not None:
-            mask = None if candidate is None else self._window.reduce(candidate.mask)
+            mask = None if candidate is None else self.window.reduce(candidate.mask)
             session_layers.write_mask(self.layers.candidate, mask, part)
         if self._unanswered.isActive():
             self._show_prompts()
 
     def _on_document(self, box: Box) -> None:
-        part = self._window.part(box)
+        self._follower.note(box)
+        part = self.window.part(box)
         if part is None:
             return
         self._strokes.on_changed(part)
@@ -292,8 +300,9 @@ class LayerSync:
 
     def _paint(self, part: Box) -> None:
         """Paint a box of window pixels as it is in the session."""
-        reclassified = session_layers.write(self.layers.classes, part, self._content.classes(part))
-        session_layers.write(self.layers.objects, part, self._content.ids(part), always=reclassified)
+        classes, ids = self._content.read(part)
+        reclassified = session_layers.write(self.layers.classes, part, classes)
+        session_layers.write(self.layers.objects, part, ids, always=reclassified)
 
     def _on_objects(self, ids: frozenset[int]) -> None:
         """Redraw the outlines of objects whose review mark changed; other changes are drawn with their pixels."""
@@ -304,7 +313,7 @@ class LayerSync:
                 after = self._styles[key] = style_of(record)
                 if before is not None and before != after:
                     box = union(box, record.box)
-        part = None if box is None else self._window.part(box)
+        part = None if box is None else self.window.part(box)
         if part is not None and self._strokes.pressed is None:
             self._outlines.add(part)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
-from ...annotations import Box, union
+from ...annotations import Box, bounds, union
 from ...errors import SampathError
 from .layers import write
 from .napari_internals.label_tools import is_outlining, outline_of
@@ -18,7 +18,7 @@ from .strokes import Stroke, stroke_of
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-    from ...arrays import IntArray
+    from ...arrays import IntArray, LocalMask
     from ...session import Session
     from .windows.follower import WindowFollower
 
@@ -91,7 +91,7 @@ class StrokeInput:
     def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
         """Record where a stroke begins: napari's paint event omits pixels that already have the class."""
         self._finish()
-        self._follower.update()  # The stroke must not leave the window.
+        self._follower.settle()
         row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
         self.pressed = self._follower.window.pixel(row, col)
         yield
@@ -111,7 +111,9 @@ class StrokeInput:
             # napari writes a polygon after this event and overwrites the session's pixels.
             QTimer.singleShot(0, partial(self._repaint_later, box))
         shown = self._shown(box)
-        changed = stroke.touched & (stroke.after != shown)
+        # Changes that are still being computed are on the layer, but not in the session.
+        pending = len(self._session.large_changes) > 0
+        changed = stroke.touched if pending else stroke.touched & (stroke.after != shown)
         start_rc, self.pressed = self.pressed, None
         try:
             if str(labels.mode) == "fill" and self._goes_on(stroke):
@@ -120,10 +122,16 @@ class StrokeInput:
                 return
             for value in np.unique(stroke.after[changed]).tolist():
                 mask = window.enlarge(changed & (stroke.after == value), box)
-                self._session.paint_mask(mask, int(value), start_rc=start_rc)
+                self._session.paint_when_ready(mask, int(value), start_rc, partial(self._restore, mask))
         except SampathError as error:
             self._say(str(error))
             write(labels, box, self._shown(box))
+
+    def _restore(self, mask: LocalMask, _error: SampathError) -> None:
+        """Remove a stroke from the layer that could not be added to the session."""
+        part = self._follower.window.part(bounds(mask))
+        if part is not None:
+            self._repaint_later(part)
 
     def _goes_on(self, stroke: Stroke) -> bool:
         """Return whether a fill touches a border of the window inside the image, or acts on all pixels of a class."""

@@ -156,9 +156,13 @@ class ObjectsDock(Dock):
             case "reclassify":
                 annotator.attempt(lambda: session.objects.reclassify(ids, session.active_class))
             case "merge":
-                annotator.attempt(lambda: session.objects.merge(ids))
+                annotator.attempt(
+                    lambda: session.large_changes.edit(ids, lambda tools: tools.merge(ids), "the merge")
+                )
             case "delete":
-                annotator.attempt(lambda: session.objects.delete(ids))
+                annotator.attempt(
+                    lambda: session.large_changes.edit(ids, lambda tools: tools.delete(ids), "the deletion")
+                )
 
     def _connect(self) -> None:
         self.state.changed.connect(self.refresh)

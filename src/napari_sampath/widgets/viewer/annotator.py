@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import QObject, Signal
 
 from ...session import name_overlap
+from ...session.objects.verified_area import VerifiedArea
 from ..canvas.area_layer import AreaView
 from ..canvas.layer_sync import LayerSync
 from ..canvas.napari_internals.label_tools import drop_unfinished
@@ -95,6 +96,7 @@ class Annotator(QObject):
             session.document_changed,
             session.classes_changed,
             session.waiting.changed,
+            session.large_changes.changed,
         )
         self._links = [
             *((signal, self._on_session) for signal in changes),
@@ -136,8 +138,9 @@ class Annotator(QObject):
 
     @property
     def settled(self) -> bool:
-        """Whether the annotations may be changed: False during a stroke and while a commit waits for its mask."""
-        return not (len(self.session.waiting) or self.layer_sync.drawing)
+        """Whether the annotations may be changed: False during a stroke and while a change is being computed."""
+        session = self.session
+        return not (len(session.waiting) or len(session.large_changes) or self.layer_sync.drawing)
 
     @property
     def mode(self) -> Mode:
@@ -165,16 +168,36 @@ class Annotator(QObject):
 
     def complete(self, whole: bool) -> None:
         """Mark the view, or with `whole` the entire image, as verified, and accept the proposals in it."""
-        accepted: list[int] = []
-        if self.attempt(lambda: accepted.extend(self.session.area.complete(self._box(whole)))):
-            self.message.emit(completion_message(len(accepted)))
+        box = self._box(whole)
+
+        def say(accepted: object) -> None:
+            self.message.emit(completion_message(len(cast("tuple[int, ...]", accepted))))
+
+        self._mark(box, lambda area: area.complete(box), say)
 
     def reopen(self) -> None:
         """Mark the view as incomplete; its objects are kept."""
-        if self.attempt(lambda: self.session.area.mark(self._box(False), False)):
+        box = self._box(False)
+
+        def say(_: object) -> None:
             self.message.emit(
                 "The view is marked as incomplete; only your own objects in it count as verified."
             )
+
+        self._mark(box, lambda area: area.mark(box, False), say)
+
+    def _mark(
+        self, box: Box, call: Callable[[VerifiedArea], object], done: Callable[[object], object]
+    ) -> None:
+        size_px = (box[2] - box[0]) * (box[3] - box[1])
+        self.attempt(
+            lambda: self.session.large_changes.submit(
+                lambda document, do: call(VerifiedArea(document, do)),
+                size_px,
+                "the change to the verified area",
+                done,
+            )
+        )
 
     def clear(self) -> None:
         """Dismiss the current question, tool or unfinished polygon; if there is none, clear the prompt."""

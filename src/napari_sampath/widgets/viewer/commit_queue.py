@@ -1,4 +1,4 @@
-"""Request the masks of waiting commits, and pass the answers to their sessions, even if their image is not in use."""
+"""Compute what sessions wait for in threads, even if their image is not in use: masks of commits, and large changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from ..background.workers import JobRunner
+
 if TYPE_CHECKING:
     from ...session import Answer, Session
+    from ...session.large_changes import Outcome
     from ..background.workers import PromptWorker
 
 logger = logging.getLogger(__name__)
@@ -20,7 +23,7 @@ CLOSE_S = 20.0
 
 
 class CommitQueue(QObject):
-    """Serves the waiting commits (`Session.waiting`) of all sessions of a viewer with one prompt worker.
+    """Serves `Session.waiting` and `Session.large_changes` of all sessions of a viewer.
 
     Args:
         worker: Predicts masks for prompts in a thread.
@@ -31,6 +34,10 @@ class CommitQueue(QObject):
         super().__init__(parent)
         self._worker = worker
         self._slots: dict[Session, Callable[[], None]] = {}
+        self.runner = JobRunner(self)
+        self._served: Session | None = None
+        """The session whose large change is being computed."""
+        self.runner.failed.connect(self._on_failed)
         worker.answered.connect(self._on_answered)
         worker.dropped.connect(self._on_dropped)
 
@@ -38,14 +45,20 @@ class CommitQueue(QObject):
         """Serve a session until `release`."""
         slot = self._slots[session] = partial(self.ask, session)
         session.waiting.changed.connect(slot)
+        session.large_changes.changed.connect(self._compute)
 
     def release(self, session: Session) -> None:
-        """Carry out the waiting commits of a session that is about to be closed."""
+        """Carry out the waiting commits and the large changes of a session that is about to be closed."""
         slot = self._slots.pop(session, None)
         if slot is None:
             return
         session.waiting.changed.disconnect(slot)
+        session.large_changes.changed.disconnect(self._compute)
         missing = session.waiting.finish(CLOSE_S)
+        session.large_changes.finish()
+        if session is self._served:
+            self.runner.cancel()
+            self._compute()
         if missing:
             logger.warning(
                 "%d commits of '%s' were closed before their masks were ready", missing, session.name
@@ -60,6 +73,25 @@ class CommitQueue(QObject):
             if request is not None:
                 answer = partial(session.prompts.answerer.answer, request)
                 self._worker.submit(partial(_answer, session, answer), item.state, keep=True)
+
+    def _compute(self) -> None:
+        """Compute the first large change of a session, unless another one is being computed."""
+        if self.runner.busy:
+            return
+        self._served = next((session for session in self._slots if len(session.large_changes)), None)
+        job = None if self._served is None else self._served.large_changes.job()
+        if job is not None:
+            self.runner.start(job, "changing a large area", self._on_computed)
+
+    def _on_computed(self, outcome: Outcome) -> None:
+        if self._served in self._slots:
+            self._served.large_changes.accept(outcome)
+        self._compute()
+
+    def _on_failed(self, message: str) -> None:
+        if self._served in self._slots:
+            self._served.large_changes.fail(message)
+        self._compute()
 
     def _on_answered(self, result: tuple[Session, Answer]) -> None:
         session, answer = result

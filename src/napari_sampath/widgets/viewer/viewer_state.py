@@ -99,7 +99,8 @@ class ViewerState(QObject):
         self.training = TrainingState(self.sessions_dir, self)
         self.activity = Activity(self)
         """The running background work of all docks."""
-        self.activity.watch(self.runner, self.training.runner, self.training.membership.runner)
+        self.activity.watch(self.runner, self.commits.runner)
+        self.activity.watch(self.training.runner, self.training.membership.runner)
         self._prefetcher = ViewPrefetcher(self, self)
         self.follower = ImageFollower(self, self)
         self.follower.changed.connect(self._on_seen)

@@ -28,6 +28,15 @@ def canvas_size(viewer: Viewer) -> tuple[int, int] | None:
     return None if size is None else (int(size[0]), int(size[1]))
 
 
+def resize_event(viewer: Viewer) -> Any:
+    """Return the event that the canvas of a viewer emits when its size changes.
+
+    Replaces: nothing public; reads `VispyCanvas.events`.
+    Fallback: None; the size is noticed when the camera moves.
+    """
+    return getattr(getattr(canvas_of(viewer), "events", None), "resize", None)
+
+
 def node_of(viewer: Viewer, layer: Layer) -> Any:
     """Return the vispy node that draws a layer.
 

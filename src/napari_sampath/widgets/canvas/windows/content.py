@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ....annotations import Box
+from ....jobs import Job, Progress
+from .label_window import LabelWindow
 
 if TYPE_CHECKING:
     from ....annotations import Document
-    from ....annotations.masks.map_view import MapView
-    from ....arrays import IntArray
-    from .label_window import LabelWindow
+    from ....annotations.masks.tiled_map import LookupMap
+    from ....arrays import IntArray, UInt8Array
 
 FEW_BOXES_STEP = 2
 """Step beyond which the tiles of the label maps are so small that all are outlined in one piece."""
+STRIP_TILES = 1024
+"""Number of tiles of the label maps that are read between two yields of a job."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """The values of the label layers for a window."""
+
+    window: LabelWindow
+    classes: UInt8Array
+    """(h, w) class ids."""
+    ids: IntArray
+    """(h, w) instance ids."""
 
 
 class WindowContent:
@@ -22,20 +39,28 @@ class WindowContent:
 
     Args:
         document: The objects.
-        window: Function that returns the window.
+        window: Function that returns the window that the layers hold.
     """
 
     def __init__(self, document: Document, window: Callable[[], LabelWindow]) -> None:
         self._document = document
         self._window = window
 
-    def classes(self, part: Box) -> IntArray:
+    def read(self, part: Box) -> tuple[UInt8Array, IntArray]:
+        """Return the class ids and the instance ids (h, w) of a box (r0, c0, r1, c1) of window pixels."""
+        return _read(self._document.class_map, self._window(), part)
+
+    def classes(self, part: Box) -> UInt8Array:
         """Return the class ids (h, w) of a box (r0, c0, r1, c1) of window pixels."""
-        return self._read(self._document.class_map, part)
+        return self.read(part)[0]
 
     def ids(self, part: Box) -> IntArray:
         """Return the instance ids (h, w) of a box (r0, c0, r1, c1) of window pixels."""
-        return self._read(self._document.instance_map, part)
+        return self.read(part)[1]
+
+    def job(self, window: LabelWindow) -> Job[Filled]:
+        """Make a job that reads another window as the document is now; it can run in any thread."""
+        return _fill(self._document.snapshot()[0], window)
 
     def filled(self) -> Iterator[Box]:
         """Yield boxes in window pixels that together contain all objects in the window."""
@@ -43,12 +68,30 @@ class WindowContent:
         if window.step > FEW_BOXES_STEP:
             yield (0, 0, *window.shape)
             return
-        for box in self._document.instance_map.filled_boxes():
+        for box in self._document.instance_map.tiles_in([window.box]):
             part = window.part(box)
             if part is not None:
                 yield part
 
-    def _read(self, labels: MapView, part: Box) -> IntArray:
-        window = self._window()
-        values: IntArray = labels.read(window.covered(part), window.step)
-        return values
+
+def strip_px(window: LabelWindow, tile_px: int = 256) -> int:
+    """Return the number of window pixels that cover `STRIP_TILES` tiles of the label maps."""
+    return max(1, STRIP_TILES * (tile_px // window.step) ** 2)
+
+
+def _read(labels: LookupMap, window: LabelWindow, part: Box) -> tuple[UInt8Array, IntArray]:
+    ids: IntArray = labels.source.read(window.covered(part), window.step)
+    classes: UInt8Array = labels.table[ids]
+    return classes, ids
+
+
+def _fill(labels: LookupMap, window: LabelWindow) -> Job[Filled]:
+    height, width = window.shape
+    classes = np.zeros(window.shape, dtype=np.uint8)
+    ids = np.zeros(window.shape, dtype=np.int32)
+    rows = max(1, strip_px(window) // width)
+    for top in range(0, height, rows):
+        yield Progress(top, height, "Reading the annotations in view")
+        bottom = min(top + rows, height)
+        classes[top:bottom], ids[top:bottom] = _read(labels, window, (top, 0, bottom, width))
+    return Filled(window, classes, ids)

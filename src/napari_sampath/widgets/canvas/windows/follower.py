@@ -1,4 +1,7 @@
-"""Move the window of the label layers when the camera rests, or when the view leaves the window."""
+"""Move the window of the label layers when the camera rests, or when the view leaves the window.
+
+The labels of the next window are read in a thread; until then the layers keep the current one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ..napari_internals.napari_canvas import canvas_size
+from ....annotations import Box
+from ....jobs import Job, run
+from ...background.workers import JobRunner
+from ..napari_internals.napari_canvas import canvas_size, resize_event
 from ..viewport import box_in_view, camera
 from . import label_window
+from .content import Filled
 from .label_window import LabelWindow, choose_window
 
 if TYPE_CHECKING:
@@ -31,37 +38,55 @@ class WindowFollower(QObject):
         viewer: The viewer.
         image: The image layer.
         hw: Size (H, W) of the image.
+        fill: Function that makes a job that reads the labels of a window.
         busy: Function that returns True while the window must not move, such as during a stroke.
     """
 
-    moved = Signal()
-    """Emitted after `window` has changed."""
+    moved = Signal(object)
+    """Emitted with a `Filled` after `window` has changed."""
 
-    def __init__(self, viewer: Viewer, image: Image, hw: tuple[int, int], busy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: Image,
+        hw: tuple[int, int],
+        fill: Callable[[LabelWindow], Job[Filled]],
+        busy: Callable[[], bool],
+    ) -> None:
         super().__init__()
         self._viewer = viewer
         self._image = image
         self._hw = hw
+        self._fill = fill
         self._busy = busy
         self.window: LabelWindow = self._choose()
-        """The current window."""
+        """The window that the layers hold."""
+        self._runner = JobRunner(self)
+        self._waiting = False
+        """Whether the camera has moved since the labels of the next window are being read."""
+        self._changed: list[Box] = []
+        """Boxes that changed since then."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.update)
         events = camera(viewer).events
+        resized = resize_event(viewer)
         self._events = [] if self.window.whole else [events.zoom, events.center]
+        if self._events and resized is not None:
+            self._events.append(resized)
         for event in self._events:
             event.connect(self._on_camera)
 
     def close(self) -> None:
         """Stop following the camera."""
         self._timer.stop()
+        self._runner.cancel()
         for event in self._events:
             event.disconnect(self._on_camera)
         self._events.clear()
 
     def update(self) -> None:
-        """Move the window now if the view has left it or has another resolution."""
+        """Begin to move the window if the view has left it or has another resolution."""
         if not self._events:
             return
         if self._busy():
@@ -70,10 +95,48 @@ class WindowFollower(QObject):
         self._timer.stop()
         wanted = self._choose()
         if wanted.step != self.window.step or not self._covers_view():
-            self.window = wanted
-            self.moved.emit()
+            self.read(wanted)
 
-    def _on_camera(self) -> None:
+    def read(self, window: LabelWindow) -> None:
+        """Read the labels of a window in a thread, and then move there."""
+        if self._runner.busy:
+            self._waiting = True
+            return
+        self._waiting = False
+        self._changed.clear()
+        self._runner.start(self._fill(window), "reading the annotations in view", self._on_filled)
+
+    def settle(self) -> None:
+        """Finish moving the window now, because a stroke that begins must not leave it."""
+        if not self._events or self._busy():
+            return
+        self._timer.stop()
+        wanted = self._choose()
+        if self._runner.busy or wanted.step != self.window.step or not self._covers_view():
+            self._runner.cancel()
+            self._waiting = False
+            self._on_filled(run(self._fill(wanted)))
+
+    def note(self, box: Box) -> None:
+        """Remember a changed box (r0, c0, r1, c1) of the image, if labels are being read."""
+        if self._runner.busy:
+            self._changed.append(box)
+
+    def changes(self) -> list[Box]:
+        """Return the boxes that changed while the labels of the window were read."""
+        changed, self._changed = self._changed, []
+        return changed
+
+    def _on_filled(self, filled: Filled) -> None:
+        if self._busy():
+            self._timer.start(REST_MS)
+            return
+        self.window = filled.window
+        self.moved.emit(filled)
+        if self._waiting:
+            self.update()
+
+    def _on_camera(self, _event: object = None) -> None:
         if self._covers_view():
             self._timer.start(REST_MS)
         elif not self._timer.isActive() or self._timer.remainingTime() > LEFT_MS:

@@ -17,6 +17,7 @@ from .two_point_tools import TwoPointTools
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from ....session.objects.object_tools import ObjectTools
     from .object_tools import ToolHost
 
 
@@ -126,27 +127,33 @@ class ObjectActions(QObject):
         self.changed.emit()
 
     def _apply(self, tool: Tool, object_id: int) -> None:
-        session, objects = self._session, self._session.objects
-        before = session.document.record(object_id)
-        match tool:
-            case Tool.DELETE:
-                objects.delete((object_id,))
-                return
-            case Tool.RECLASSIFY:
-                objects.reclassify((object_id,), session.active_class)
-            case Tool.GROW:
-                objects.grow(object_id, self.distance_px)
-            case Tool.SHRINK:
-                objects.shrink(object_id, self.distance_px)
-            case Tool.FILL_HOLES:
-                objects.fill_holes(object_id)
-            case Tool.SMOOTH:
-                objects.smooth(object_id, self.distance_px)
-            case Tool.REVIEWED:
-                objects.flag((object_id,), "reviewed", not before.reviewed)
-            case Tool.UNSURE:
-                objects.flag((object_id,), "unsure", not before.unsure)
-        self._report(tool, object_id, changed=before != session.document.record(object_id))
+        session, distance_px = self._session, self.distance_px
+        before, class_id = session.document.record(object_id), session.active_class
+
+        def apply(objects: ObjectTools) -> None:
+            match tool:
+                case Tool.DELETE:
+                    objects.delete((object_id,))
+                case Tool.RECLASSIFY:
+                    objects.reclassify((object_id,), class_id)
+                case Tool.GROW:
+                    objects.grow(object_id, distance_px)
+                case Tool.SHRINK:
+                    objects.shrink(object_id, distance_px)
+                case Tool.FILL_HOLES:
+                    objects.fill_holes(object_id)
+                case Tool.SMOOTH:
+                    objects.smooth(object_id, distance_px)
+                case Tool.REVIEWED:
+                    objects.flag((object_id,), "reviewed", not before.reviewed)
+                case Tool.UNSURE:
+                    objects.flag((object_id,), "unsure", not before.unsure)
+
+        def report(_: object) -> None:
+            if tool is not Tool.DELETE:
+                self._report(tool, object_id, changed=before != session.document.record(object_id))
+
+        session.large_changes.edit((object_id,), apply, f"the change of object {object_id}", report)
 
     def _report(self, tool: Tool, object_id: int, changed: bool) -> None:
         """Show the new state of an object, because flags and small holes are not visible on the canvas."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...canvas.overlays.highlight import Highlight
 from ...canvas.overlays.orientation import describe_length
 from ...canvas.pixel_size import mpp_of
 from .object_tools import NO_OBJECT, Tool, ToolHost
+
+if TYPE_CHECKING:
+    from ....session.objects.object_tools import ObjectTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class TwoPointTools:
         elif tool is Tool.MERGE and not object_id:
             self._host.message.emit(NO_OBJECT)
         elif tool is Tool.SPLIT and object_id and objects.component_count(object_id) > 1:
-            self._host.attempt(lambda: objects.split_components(object_id))
+            self._edit((object_id,), lambda tools: tools.split_components(object_id), "the split")
         else:
             self._begin(_FirstPoint(tool, xy, object_id))
 
@@ -92,7 +96,8 @@ class TwoPointTools:
                 )
                 return
             self.cancel()
-            self._host.attempt(lambda: objects.merge((first.object_id, object_id)))
+            ids = (first.object_id, object_id)
+            self._edit(ids, lambda tools: tools.merge(ids), "the merge")
             return
         self.cancel()
         if first.tool is Tool.MEASURE:
@@ -108,7 +113,11 @@ class TwoPointTools:
             return
         # Pixel centres are at whole numbers for clicks, but at half-integers for cuts.
         start, stop = ((x + 0.5, y + 0.5) for x, y in (first.xy, xy))
-        self._host.attempt(lambda: objects.split_line(crossed, start, stop))
+        self._edit((crossed,), lambda tools: tools.split_line(crossed, start, stop), "the split")
+
+    def _edit(self, ids: tuple[int, ...], call: Callable[[ObjectTools], object], name: str) -> None:
+        changes = self._host.session.large_changes
+        self._host.attempt(lambda: changes.edit(ids, call, name))
 
     def _on_move(self, _viewer: Any, event: Any) -> None:
         if self._first is None:
