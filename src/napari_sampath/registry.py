@@ -95,11 +95,19 @@ def lookup(kind: str, entries: Mapping[str, T], name: str) -> T:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict[str, T]) -> str:
-    """Format the error message for an unknown name, with the most similar name and the allowed ones."""
+    """Format the error message for an unknown name, with the most similar name and the allowed ones.
+
+    Args:
+        kind: What has the name, such as "head", also with its place: "image in 'glands'".
+        name: The name.
+        allowed: The allowed names.
+    """
     names = list(allowed)
+    noun, place = (kind, "") if " in " not in kind else kind.split(" in ", 1)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{hint} Available: {join_names(names) or 'none'}."
+    where = f" in {place}" if place else ""
+    return f"There is no {noun} '{name}'{where}.{hint} Available: {join_names(names) or 'none'}."
 
 
 def join_names(names: list[str], limit: int = 20) -> str:

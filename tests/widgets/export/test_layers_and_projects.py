@@ -85,7 +85,8 @@ def test_layers_that_do_not_fit_are_refused(window: Any, dock: Any, tissue: np.n
 
 
 def test_own_layers_are_not_offered(window: Any, dock: Any) -> None:
-    assert dock.layers.layer.count() == 0
+    assert dock.layers.layer.currentData() is None
+    assert "No Labels or Shapes layer" in dock.layers.layer.currentText()
     assert not dock.layers.add_button.isEnabled()
 
 

@@ -42,11 +42,29 @@ def panel(viewer: Any, tmp_path: Path, tissue: np.ndarray, monkeypatch: pytest.M
     return panel
 
 
+def test_a_search_for_similar_objects_is_repeated(panel: SamPathPanel, tmp_path: Path) -> None:
+    dock, session = panel.show_tab("Annotate"), panel.state.session
+    rows, cols = np.indices((120, 160))
+    session.paint(*np.nonzero((rows - 60) ** 2 + (cols - 50) ** 2 <= 20**2), 1)
+    dock.similar.region.setCurrentIndex(dock.similar.region.findData("image"))
+    dock.similar.slider.setValue(0)
+    command, program = copied(dock.similar)
+    dock.similar.find()
+    wait_until(lambda: session.proposals.similar.result is not None, 120, "the search")
+    wait_until(lambda: not dock.similar._busy and len(session.document.objects) > 1, 60, "the proposals")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    proposed = [obj.area_px for obj in session.document.objects.values() if obj.source == "similar"]
+    assert max(obj.mask.area_px for obj in names["objects"]) >= max(proposed)
+    run_command(command)
+    assert np.asarray(Image.open(tmp_path / "my tissue_similar.png")).max() > 1
+
+
 def copied(dock: Any) -> tuple[str, str]:
     """Press *Copy as script* and both Copy buttons; return the command and the program."""
     dock.script_button.click()
     dialogs = dock.findChildren(ScriptDialog)
-    assert len(dialogs) == 1, dock.status.message.text()
+    assert len(dialogs) == 1
     texts = []
     for copy in (dialogs[0].copy_command_button, dialogs[0].copy_python_button):
         copy.click()

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_sampath.widgets.segment.dock import SegmentDock
+from napari_sampath.widgets.segment.result_layers import ResultLayers
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
@@ -55,6 +56,26 @@ def test_a_second_image_is_in_use_and_gets_the_clicks(
     assert (len(first.document.objects), len(window.session.document.objects)) == (0, 1)
     assert window.dock.model_form.image.currentText() == "second"
     assert window.dock.image_bar.isHidden()
+
+
+def test_results_of_heads_are_hidden_with_their_image(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    labels, confidence = np.ones(tissue.shape[:2], np.uint8), np.ones(tissue.shape[:2])
+    ResultLayers(window.viewer).show(window.image, labels, confidence, (0, 0), window.session.classes)
+    result = window.viewer.layers["Segmentation"]
+    second = add_second(window, tissue)
+    in_use(window, second)
+    settle()
+    assert not result.visible, "it would cover the second image"
+    assert not {"Segmentation", "Confidence"} & set(rows_shown(window.viewer))
+    window.viewer.layers.selection.active = window.image
+    in_use(window, window.image)
+    settle()
+    assert result.visible
+    assert not window.viewer.layers["Confidence"].visible
+    assert {"Segmentation", "Confidence"} <= set(rows_shown(window.viewer))
 
 
 def test_selecting_an_image_in_the_layer_list_uses_it(

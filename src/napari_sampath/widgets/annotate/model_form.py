@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from ..common.controls import button, column, combo_box, form, label, row, select, set_items
+from ..common.controls import (
+    button,
+    column,
+    combo_box,
+    form,
+    label,
+    plain_tooltip,
+    row,
+    select,
+    set_items,
+)
 from ..viewer.jobs import Catalogue
 from ..viewer.viewer_state import ModelChoice
 
@@ -20,6 +30,9 @@ if TYPE_CHECKING:
 USER_WEIGHTS = "sam"
 """Name of the encoder whose weights file the user selects."""
 DEVICES = {"auto": "automatic", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}
+
+
+MODEL_HINT = "The model that segments what you click"
 
 
 class ModelForm(QWidget):
@@ -37,7 +50,7 @@ class ModelForm(QWidget):
         self._catalogue: Catalogue | None = None
         self._choice: ModelChoice | None = None
         self.image = combo_box("The image to annotate")
-        self.model = combo_box("The model that segments what you click", len("sampath-tiny"))
+        self.model = combo_box(MODEL_HINT, len("sampath-tiny"))
         self.device = combo_box("The device that the model runs on", len(DEVICES["auto"]))
         self.file_button = button("File…", "Load your own weights file for this model", self._choose_file)
         self._asked: ModelChoice | None = None
@@ -83,10 +96,14 @@ class ModelForm(QWidget):
         encoders = ((choice.name, ""),) if catalogue is None else catalogue.encoders
         devices = ("auto",) if catalogue is None else catalogue.devices
         file = "" if choice.weights is None else f" ({choice.weights.name})"
+        downloads = {} if catalogue is None else catalogue.downloads
         models = [
-            (f"{name}{file}" if name == choice.name else name, name, summary) for name, summary in encoders
+            (f"{name}{file}" if name == choice.name else _title(name, downloads), name, summary)
+            for name, summary in encoders
         ]
         set_items(self.model, models, choice.name)
+        card = next((summary for name, summary in encoders if name == choice.name and summary), "")
+        self.model.setToolTip(plain_tooltip(card or MODEL_HINT))
         set_items(self.device, [(DEVICES.get(name, name), name) for name in devices], choice.device)
         for widget in (self.model, self.device, self.file_button):
             widget.setEnabled(catalogue is not None)
@@ -139,3 +156,8 @@ class ModelForm(QWidget):
             self.valueChanged.emit(replace(self.value(), name=name, weights=Path(path)))
         else:
             select(self.model, self.value().name)
+
+
+def _title(name: str, downloads: Mapping[str, str]) -> str:
+    """Return the name of a model, with its size if it has to be downloaded first."""
+    return f"{name} (download, {downloads[name].partition(',')[0]})" if name in downloads else name

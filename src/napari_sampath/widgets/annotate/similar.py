@@ -11,11 +11,14 @@ from qtpy.QtWidgets import QSlider, QWidget
 from ...annotations import AnnotatedObject, Box
 from ..background.native_libraries import import_triton_isolated
 from ..background.workers import JobRunner
+from ..canvas.shown_image import source_file
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.controls import button, combo_box, label, row, set_items
+from ..common.script_view import Script, script_button
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
+from .script import similar_script
 
 if TYPE_CHECKING:
     from ...jobs import Job
@@ -60,7 +63,11 @@ class SimilarForm(QWidget):
         self.slider.valueChanged.connect(self._on_slider)
         self.slider.sliderReleased.connect(self._propose)
         self.percent = label(f"{PERCENT} %")
-        self.setLayout(row(self.find_button, self.region, self.slider, self.percent, stretch=2))
+        self.script_button = script_button(self, self.script, say)
+        self.script_button.setText("…")
+        self.script_button.setMaximumWidth(28)
+        parts = (self.find_button, self.region, self.slider, self.percent, self.script_button)
+        self.setLayout(row(*parts, stretch=2))
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
         self.runner.failed.connect(say)
@@ -106,6 +113,25 @@ class SimilarForm(QWidget):
                     self._propose()
 
             self.runner.start(_isolated(jobs[0]), "finding similar objects", on_found)
+
+    def script(self) -> Script | str:
+        """Return the search of the settings shown as a script, or a sentence that explains why not."""
+        from ...session import journal_path
+
+        state, session, image = self._state, self._state.session, self._state.image
+        file = None if image is None else source_file(image)
+        if session is None or file is None:
+            return "The image has no file that a script could read; open an image from a file."
+        ids, region = (
+            session.proposals.similar.exemplars(session.active_class),
+            self._selected_region(session),
+        )
+        if not ids or region is None:
+            return "Commit an object of the selected class, and select a region that is not empty."
+        objects = [(number, session.document.record(number).box) for number in ids]
+        part = None if region == (0, 0, *session.hw) else region
+        journal = journal_path(session.image, state.sessions_dir)
+        return similar_script(file, journal, objects, part, self.slider.value() / 100, state.choice)
 
     @property
     def _busy(self) -> bool:

@@ -32,6 +32,9 @@ MARK_HEAD = "napari-sampath-head"
 MARK_HELPER = "napari-sampath-helper"
 """Metadata key of the layers that the user does not need in napari's layer list."""
 
+_WAS_VISIBLE = "napari-sampath-was-visible"
+"""Metadata key of the results that are hidden with their image; the value is whether they were visible."""
+
 POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
 POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
 
@@ -196,6 +199,27 @@ def hide(layers: Iterable[Layer]) -> None:
     for layer in layers:
         layer.visible = False
         layer.metadata[MARK_HELPER] = True
+
+
+def hide_results(viewer: Viewer, image: Image) -> None:
+    """Hide the results of heads on an image that is not in use; `show_results` shows them again."""
+    results = results_on(viewer, image)
+    for layer in results:
+        layer.metadata.setdefault(_WAS_VISIBLE, layer.visible)
+    hide(results)
+
+
+def show_results(viewer: Viewer, image: Image) -> None:
+    """Show the results of heads that `hide_results` has hidden."""
+    for layer in results_on(viewer, image):
+        if _WAS_VISIBLE in layer.metadata:
+            layer.metadata[MARK_HELPER] = False
+            layer.visible = layer.metadata.pop(_WAS_VISIBLE)
+
+
+def results_on(viewer: Viewer, image: Image) -> list[Layer]:
+    """List the layers that show results of heads on an image."""
+    return [layer for layer in viewer.layers if layer.metadata.get(MARK_HEAD) == image.name]
 
 
 def write(layer: Labels, box: Box, values: IntArray, always: bool = False) -> bool:

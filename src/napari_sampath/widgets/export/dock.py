@@ -88,11 +88,11 @@ class ExportDock(Dock):
             group("Formats", self.formats),
             row(self.export_button, self.figure_button, self.script_button),
             self.export_folder_button,
+            self.question_panel,
+            self.status,
             group("Project", self.project),
             group("Import", self.import_settings, row(self.import_file_button, self.import_folder_button)),
             group("Objects from a layer", self.layers),
-            self.question_panel,
-            self.status,
         )
         for part in (self.layers, self.project):
             part.message.connect(self.status.say)

@@ -155,7 +155,8 @@ class LayerForm(QWidget):
     def _refresh_layers(self) -> None:
         selected = self.layer.currentData()
         layers: list[Layer] = foreign_layers(self._state.viewer)
-        set_items(self.layer, [(layer.name, layer) for layer in layers], selected)
+        items = [(layer.name, layer) for layer in layers]
+        set_items(self.layer, items or [("No Labels or Shapes layer is open", None)], selected)
         ready = self._state.session is not None
         self.add_button.setEnabled(ready and bool(layers))
         self.values.setEnabled(isinstance(self.layer.currentData(), Labels))

@@ -64,8 +64,8 @@ class ResultLayers:
     def _of(self, image: Image) -> list[Any]:
         layers = [
             layer
-            for layer in self._viewer.layers
-            if layer.metadata.get(canvas_layers.MARK_HEAD) == image.name
+            for layer in canvas_layers.results_on(self._viewer, image)
+            if "part" in layer.metadata  # The overlay of another reader has none.
         ]
         return sorted(layers, key=lambda layer: layer.metadata["part"])
 

@@ -11,6 +11,7 @@ from ...session import name_overlap
 from ...session.objects.verified_area import VerifiedArea
 from ..canvas.area_layer import AreaView
 from ..canvas.layer_sync import LayerSync
+from ..canvas.layers import hide_results, show_results
 from ..canvas.napari_internals.label_tools import drop_unfinished
 from ..canvas.viewport import box_in_view
 from .display import Display
@@ -73,6 +74,7 @@ class Annotator(QObject):
         self.viewer = viewer
         self.image = image
         self.session = session
+        show_results(viewer, image)  # Before layers are added, which updates the rows of napari's layer list.
         self.layer_sync = LayerSync(viewer, image, session, self.message.emit)
         self.layers = self.layer_sync.layers
         self.area_view = AreaView(viewer, image, session)
@@ -114,8 +116,10 @@ class Annotator(QObject):
     def close(self, hide: bool = False) -> None:
         """Disconnect mouse and keys and remove the helper layers.
 
-        The label layers stay in the viewer; with `hide`, they become invisible.
+        The label layers and results of heads stay in the viewer; with `hide`, they become invisible.
         """
+        if hide:
+            hide_results(self.viewer, self.image)
         for signal, slot in self._links:
             signal.disconnect(slot)
         self.keys.close()
