@@ -197,7 +197,7 @@ def _choose_below(
     if not keys:
         known = [key for entries in below.values() for key in entries]
         raise UnknownNameError(
-            unknown_name(f"label map in '{folder}' and its subfolders of an image", name or "", known)
+            unknown_name(f"label map of an image in '{folder}' and its subfolders", name or "", known)
         )
     sub, key = keys[0]
     return sub, key, below[sub][key]
@@ -219,7 +219,7 @@ def _choose(
         name = next(iter(entries))
     key = manifest.find(entries, name, options.digest) or manifest.find(entries, stem_of(name))
     if key is None:
-        raise UnknownNameError(unknown_name(f"label map in '{folder}' of an image", name, list(entries)))
+        raise UnknownNameError(unknown_name(f"label map of an image in '{folder}'", name, list(entries)))
     return key, entries[key]
 
 
