@@ -11,6 +11,9 @@ import pytest
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QLabel
 
+from napari_sampath.widgets.common import controls
+from napari_sampath.widgets.common.base_dock import Dock
+from napari_sampath.widgets.common.text_table import TextTable
 from napari_sampath.widgets.viewer.key_settings import keys_file
 from support.dock_layout import assert_nothing_cut_off
 from support.models.discs import DiscModel
@@ -49,6 +52,24 @@ def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray) -> 
             dock.parentWidget().raise_()
             window.driver.settle()
             assert_nothing_cut_off(window.viewer, dock)
+
+
+def test_wrapped_texts_do_not_squeeze_other_controls(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    dock, table = Dock(window.viewer, window.state), TextTable()
+    table.show_rows([(None, (f"class {number}", "12 kpx")) for number in range(8)])
+    dock.fill(
+        table,
+        *(controls.label("A sentence that is much wider than a dock. " * 8, wrap=True) for _ in range(12)),
+    )
+    window.viewer.window.add_dock_widget(dock, name="Long", area="right", tabify=True)
+    dock.parentWidget().raise_()
+    window.driver.settle()
+    assert dock.verticalScrollBar().maximum() > 0
+    for text in dock.findChildren(QLabel):
+        assert text.height() >= text.fontMetrics().height(), text.text()
 
 
 def test_the_check_finds_a_label_that_is_cut_off(open_window: Callable[..., Any], tissue: np.ndarray) -> None:

@@ -89,6 +89,7 @@ def test_annotate_fits_without_a_scroll_bar(panel: SamPathPanel, viewer: Any, ti
         above = panel.height() - dock.viewport().height()
         needed = above + dock.widget().minimumSizeHint().height()
         assert needed <= PANEL_PX, f"{needed} px"
+        assert dock.verticalScrollBar().maximum() == 0
 
 
 def test_the_header_shows_image_project_model_and_saved_changes(

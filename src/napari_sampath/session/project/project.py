@@ -286,16 +286,7 @@ class Project:
         return image
 
     def set_split(self, slide: str, split: str) -> None:
-        """Move all images of a slide or case to a split; see `DatasetFolder.set_split`.
-
-        Raises:
-            DatasetError: If it has no training sample, and therefore no split.
-        """
-        if all(image.slide != slide for image in self._dataset.images.values()):
-            raise DatasetError(
-                f"The slide or case '{slide}' has no verified labels, so it has no split yet; verify an area of one of "
-                "its images, or mark it as complete."
-            )
+        """Move all images of a slide or case to a split; see `DatasetFolder.set_split`."""
         self._dataset.set_split(slide, split)
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
@@ -69,10 +69,20 @@ class Dock(Removable, QScrollArea):
             self.column.addStretch(1)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Adjust the minimum width when napari's style or a longer text changes the width of the controls."""
+        """Adjust the minimum size when napari's style or a longer text changes the size of the controls."""
         if event.type() == QEvent.Type.LayoutRequest:
             self.setMinimumWidth(self.minimumSizeHint().width())
+            self._fit_height()
         return bool(super().eventFilter(watched, event))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Adjust the height of the column to the new width of its texts."""
+        super().resizeEvent(event)
+        self._fit_height()
+
+    def _fit_height(self) -> None:
+        """Scroll instead of squeezing the controls: a scroll area ignores the height of texts that are wrapped."""
+        self.widget().setMinimumHeight(self.column.minimumHeightForWidth(self.viewport().width()))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Return to the canvas when the user has entered a text or number; napari would also commit the candidate."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....errors import DuplicateNameError, SampathError
+from ....errors import DatasetError, DuplicateNameError, SampathError
 from ...output import Output, count, table
 from ...subcommand import Subcommand
 from . import comparing, figure, sharing
@@ -172,6 +172,10 @@ def _training(args: argparse.Namespace, output: Output) -> None:
     image = project.set_training(project.image(args.image).digest, args.state == "in")
     if args.slide is not None:
         image = project.set_slide(image.digest, args.slide)
+    if args.split is not None and not project.split_of(image):
+        raise DatasetError(
+            f"'{image.name}' has no verified labels, so its slide or case has no split yet; verify an area of it first."
+        )
     if args.split is not None:
         project.set_split(project.slide_of(image), args.split)
     text = "in" if image.training else "not in"
