@@ -98,7 +98,7 @@ def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict
     """Format the error message for an unknown name, with the most similar name and the allowed ones.
 
     Args:
-        kind: What has the name, such as "head", also with its place: "image in 'glands'".
+        kind: What the name belongs to, such as "head", also with its place: "image in 'glands'".
         name: The name.
         allowed: The allowed names.
     """

@@ -19,8 +19,8 @@ from .objects.object_tools import ObjectTools
 LARGE_PX = PIECE_PX
 """Changes inside boxes of more pixels, 4 megapixels, are computed in a worker thread."""
 MAX_ATTEMPTS = 3
-"""Number of times that a change is computed in the background, if the document changes meanwhile; then it is computed
-in the thread of the session."""
+"""Number of attempts to compute a change in the background if the document changes meanwhile; after them, it is
+computed in the thread of the session."""
 
 Do: TypeAlias = Callable[[Operation], None]
 Run: TypeAlias = Callable[[Document, Do], object]
@@ -31,7 +31,7 @@ class LargeChange:
     """A change that the user has made and that is not in the document yet."""
 
     run: Run
-    """Makes the change of a document by at most one call of the given function; it can run in any thread."""
+    """Function that changes a document by at most one call of the given function; it can run in any thread."""
     name: str
     """Noun phrase for messages, such as "the brush stroke"."""
     done: Callable[[object], object]

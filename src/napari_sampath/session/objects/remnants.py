@@ -19,7 +19,7 @@ REMNANT_SHARE = 0.05
 REMNANT_WIDTH_PX = 3
 """A piece into which no larger square fits is a remnant, unless its whole object was that thin."""
 MARGIN_PX = 32
-"""Pieces that reach more elements of the mask than this beyond its bounding box are not remnants."""
+"""Pieces that extend beyond the bounding box of the mask by more elements than this are not remnants."""
 
 _SQUARE = np.ones((3, 3), dtype=np.bool_)
 _WIDE = np.ones((REMNANT_WIDTH_PX + 1, REMNANT_WIDTH_PX + 1), dtype=np.bool_)

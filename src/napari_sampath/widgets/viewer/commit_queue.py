@@ -1,4 +1,4 @@
-"""Compute what sessions wait for in threads, even if their image is not in use: masks of commits, and large changes."""
+"""Compute the masks of waiting commits, and large changes, in threads, even for images that are not in use."""
 
 from __future__ import annotations
 

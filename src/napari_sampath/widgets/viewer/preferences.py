@@ -40,7 +40,7 @@ def first_choice() -> ModelChoice:
 
 
 def previews() -> bool:
-    """Return whether an image that is opened has the preview of a click."""
+    """Return whether clicks are previewed on an image when it is opened."""
     settings = _settings()
     return settings is None or bool(settings.annotating.preview)
 

@@ -63,7 +63,7 @@ class WindowFollower(QObject):
         """The window that the layers hold."""
         self._runner = JobRunner(self)
         self._waiting = False
-        """Whether the camera has moved since the labels of the next window are being read."""
+        """Whether the camera has moved since the reading of the next window began."""
         self._changed: list[Box] = []
         """Boxes that changed since then."""
         self._timer = QTimer(self)
