@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -17,6 +18,7 @@ from .table import REPEATS, Row, limited
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL_MB = 50.0
 HELP_S, PROMPT_S, IMPORT_S = 0.3, 2.5, 0.05
+PANEL_S, IDLE_MB = 1.0, 150.0
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
@@ -44,7 +46,40 @@ def rows(quick: bool = False) -> Iterator[Row]:
             "s",
             f"import torch alone: {torch:.2f} s",
         )
+    yield from window_rows()
     yield wheel()
+
+
+def window_rows() -> Iterator[Row]:
+    """Open the window in a new process, twice; the second run counts, because it finds compiled files."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"SAMPATH_CACHE": f"{folder}/cache", "SAMPATH_USER_DATA": f"{folder}/data"}
+        command = [
+            "bash",
+            str(ROOT / "scripts" / "under_display.sh"),
+            sys.executable,
+            "-m",
+            f"{__package__}.startup_window",
+        ]
+        for _ in range(2):
+            output = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=os.environ | own, cwd=ROOT
+            ).stdout
+    values = json.loads(output.strip().splitlines()[-1])
+    yield limited("SamPath panel, after its menu entry was chosen", values["panel_s"], PANEL_S, "s")
+    note = f"not encoded before; napari's window itself: {values['window_s']:.1f} s"
+    yield Row(
+        "sample ready for clicks, with a new window", f"{values['ready_s']:.1f} s", "", None, None, note
+    )
+    note = f"{values['idle_mb']:.0f} MB, of which napari {values['napari_mb']:.0f} MB"
+    yield limited(
+        "memory at idle, panel open, beyond napari",
+        values["idle_mb"] - values["napari_mb"],
+        IDLE_MB,
+        "MB",
+        note,
+    )
+    yield Row("memory with the sample open and encoded", f"{values['image_mb']:.0f} MB", "", None, None)
 
 
 def elapsed(command: list[str], repeats: int, environment: dict[str, str] | None = None) -> float:

@@ -109,6 +109,7 @@ def main() -> int:
             sys.stdout.write(f"{name} {importlib.metadata.version(name)}\n")
         except importlib.metadata.PackageNotFoundError:
             continue
+    begin = time.perf_counter()
     viewer = napari.Viewer()
     failure: list[BaseException] = []
 
@@ -124,7 +125,10 @@ def main() -> int:
     napari.run()
     if failure:
         raise failure[0]
-    sys.stdout.write("Opened the panel and the sample, clicked, committed one object and quit.\n")
+    seconds = time.perf_counter() - begin
+    sys.stdout.write(
+        f"Opened the panel and the sample, clicked, committed one object and quit, {seconds:.0f} s after the start.\n"
+    )
     return 0
 
 

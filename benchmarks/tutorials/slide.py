@@ -7,21 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import Qt
 
 from napari_sampath.widgets.canvas.slide_layer import slide_of
 from napari_sampath.widgets.canvas.viewport import camera
 from napari_sampath.widgets.viewer.mouse import Mode
 
-from ..demo.project_steps import dark_spots
 from ..demo.slide_steps import NAME
 from ..demo.walk import TIMEOUT_S
 from ..gui_driver import wait_until
 from .walks import Tutorial
 
-CENTRE = 1500, 1150
-"""The place (row, col) of the slide that is annotated."""
+CENTRE = 2390, 1005
+"""The place (row, col) of the slide that is annotated: dermis."""
+NUCLEI = (948, 2397), (971, 2386), (1057, 2425), (1066, 2483), (1040, 2310)
+"""Nuclei (x, y) there."""
 NUCLEI_ZOOM, REGION_ZOOM = 2.0, 0.7
 """Magnification of nuclei and of a region, in screen pixels per pixel of the slide."""
 HEAD = "nucleus-cnn"
@@ -64,15 +64,12 @@ class SlideTutorial(Tutorial):
         self.press(dock.modes.one_click)
         frame(FAST, "1 click = 1 object")
         session = self.annotator.session
-        r0, c0, r1, c1 = self._view()
-        pixels = np.asarray(session.image[r0:r1, c0:c1])
-        for x, y in dark_spots(pixels, 5):
+        for x, y in NUCLEI:
             count = len(session.document.objects)
-            self.click(c0 + x, r0 + y)
+            self.click(x, y)
             wait_until(lambda: not len(session.waiting), TIMEOUT_S, "the object")
             if len(session.document.objects) > count:
                 frame(FAST, "Click")
-        self.recorder.picture("tutorial-slide-nuclei")
         return self.message_of("Annotate")
 
     def _similar(self) -> str:
@@ -85,15 +82,15 @@ class SlideTutorial(Tutorial):
     def _region(self) -> str:
         dock, frame = self.tab("Annotate"), self.recorder.frame
         session = self.annotator.session
-        self.name_class("epidermis", add=True)
+        self.name_class("dermis", add=True)
         self._look(REGION_ZOOM)
         frame(SLOW, "Zoom out: the brush paints larger")
         before = len(session.document.objects)
         self.press(dock.modes.buttons[Mode.BRUSH])
         r0, c0, r1, c1 = self._view()
-        for share in (0.12, 0.16):
+        for share in (0.62, 0.66):
             y = r0 + share * (r1 - r0)
-            self.driver.drag([(c0 + 0.1 * (c1 - c0), y), (c0 + 0.9 * (c1 - c0), y)])
+            self.driver.drag([(c0 + 0.35 * (c1 - c0), y), (c0 + 0.65 * (c1 - c0), y)])
             wait_until(lambda: not self.annotator.layer_sync.drawing, TIMEOUT_S, "the end of the stroke")
             frame(FAST, "Brush: a region")
         self._check(len(session.document.objects) > before, "the strokes made no object")
@@ -117,7 +114,6 @@ class SlideTutorial(Tutorial):
         wait_until(lambda: not dock.runner.busy, TIMEOUT_S, "the segmentation")
         self._check(dock.result is not None, self.message_of("Auto-segment"))
         frame(2 * SLOW, "Segment: the result")
-        self.recorder.picture("tutorial-slide-segment")
         self.press(dock.add_button)
         wait_until(lambda: not dock.apply_queue.busy, TIMEOUT_S, "the objects")
         frame(2 * SLOW, "Add objects")

@@ -13,13 +13,14 @@ import pytest
 
 from napari_sampath.cli import SUBCOMMANDS
 from napari_sampath.cli import main as run_command
-from napari_sampath.diagnosis import Check
+from napari_sampath.diagnosis import Check, window_checks
 from napari_sampath.diagnosis.check import run_child
 from napari_sampath.diagnosis.checks import _places, _self_test, _torch
 from napari_sampath.diagnosis.window_checks import check_window
 from napari_sampath.files import error_log
 from napari_sampath.files.error_log import record_error
 from support import small_disk
+from support.paths import ROOT
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: Qt chooses xcb there")
 TORCH = "napari_sampath.diagnosis.torch_probe"
@@ -57,10 +58,27 @@ def test_without_a_display(display: str | None, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.gui
-def test_with_a_display() -> None:
-    window, opengl = check_window()
+def test_with_a_display_and_a_disabled_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "napari.yaml"
+    settings.write_text("plugins:\n  disabled_plugins: [napari-sampath]\n")
+    monkeypatch.setenv("NAPARI_CONFIG", str(settings))
+    window, opengl, plugin = check_window()
     assert (window.state, opengl.state) == ("ok", "ok"), (window, opengl)
     assert "textures up to" in opengl.value
+    assert_sentences(plugin)
+    assert plugin.state == "problem"
+    assert "disabled" in plugin.value
+
+
+def test_version_of_napari(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("napari", reason="needs the extra 'gui'")
+    manifest = (ROOT / "src" / "napari_sampath" / "napari.yaml").read_text(encoding="utf-8")
+    assert f"min_napari_version: {window_checks.MIN_NAPARI}\n" in manifest
+    assert window_checks._plugin(disabled=False).state == "ok"
+    monkeypatch.setattr(window_checks, "MIN_NAPARI", "99")
+    check = window_checks._plugin(disabled=False)
+    assert_sentences(check)
+    assert "is older than 99" in check.value
 
 
 @LINUX

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,27 @@ def test_labels_of_the_window_exist(page: Path) -> None:
     for label in re.findall(r"(?<![*\w\\])\*([A-Z][^*]+)\*(?!\*)", text):
         for part in " ".join(label.split()).replace("…", "").split(" > "):
             assert part in OTHER_LABELS or part in sources, part
+
+
+def test_help_of_every_tab_leads_to_a_section_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = pytest.importorskip("napari_sampath.widgets.panel.panel", reason="needs the extra 'gui'")
+    help_pages = importlib.import_module("napari_sampath.widgets.panel.help_pages")
+    assert set(help_pages.PAGES) == set(panel.TABS)
+    for page in help_pages.PAGES.values():
+        file, _, anchor = page.partition("#")
+        assert not anchor or anchor in anchors(DOCS / file), page
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
+        "Documentation"
+    ]
+    for address, expected in (
+        (stated, f"{stated.removesuffix('index.md')}a.md#b"),
+        ("https://example.org/latest/", "https://example.org/latest/a/#b"),
+        (None, ""),
+    ):
+        links = {"Project-URL": [f"Documentation, {address}"] if address else None}
+        metadata = argparse.Namespace(get_all=links.get)
+        monkeypatch.setattr(help_pages.importlib.metadata, "metadata", lambda _name, found=metadata: found)
+        assert help_pages.page_address("a.md#b") == expected
 
 
 def test_pictures_are_small_and_used() -> None:

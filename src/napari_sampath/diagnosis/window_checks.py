@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +15,8 @@ from .check import Check, ChildResult, run_child
 BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 INSTALL = "pip install 'napari-sampath[gui]' 'napari[pyqt6]'"
 PROBE = "napari_sampath.widgets.window_probe"
+MIN_NAPARI = "0.6.2"
+"""`min_napari_version` of the manifest."""
 MIN_TEXTURE_PX = 8192
 """napari draws an image that is larger than a texture at a lower resolution."""
 LIBRARIES = "sudo apt-get install libgl1 libegl1 libxcb-cursor0 libxkbcommon-x11-0"
@@ -53,7 +57,25 @@ def describe_window(result: ChildResult, environment: Mapping[str, str], system:
                 remedy,
             )
         ]
-    return [*checks, _opengl(values["opengl"])]
+    return [*checks, _opengl(values["opengl"]), _plugin(values["disabled"])]
+
+
+def _plugin(disabled: bool) -> Check:
+    """Check that napari shows the plugin in its menu."""
+    version = importlib.metadata.version("napari")
+    if _numbers(version) < _numbers(MIN_NAPARI):
+        remedy = "Update napari: pip install --upgrade napari."
+        return Check("Plugin", "problem", f"napari {version} is older than {MIN_NAPARI}", remedy)
+    if disabled:
+        remedy = "Enable it in 'Plugins > Install/Uninstall Plugins', and restart napari."
+        return Check(
+            "Plugin", "problem", "napari-sampath is disabled in napari, so it is not in the menu", remedy
+        )
+    return Check("Plugin", "ok", f"enabled in napari {version}: 'Plugins > SamPath'")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _no_window(failure: str, environment: Mapping[str, str], system: str) -> Check:

@@ -11,8 +11,9 @@ from typing import Any
 
 
 def main() -> int:
-    """Open an invisible OpenGL surface and print its properties; return the exit code."""
+    """Open an invisible OpenGL surface, and print its properties and those of the plugin; return the exit code."""
     import qtpy
+    from napari.settings import get_settings
     from qtpy.QtGui import QGuiApplication, QImageReader, QOffscreenSurface, QOpenGLContext
 
     application = QGuiApplication(sys.argv[:1])
@@ -22,6 +23,7 @@ def main() -> int:
         "platform": application.platformName(),
         "image_formats": sorted(bytes(name.data()).decode() for name in QImageReader.supportedImageFormats()),
         "opengl": None,
+        "disabled": "napari-sampath" in get_settings().plugins.disabled_plugins,
     }
     context, surface = QOpenGLContext(), QOffscreenSurface()
     surface.create()

@@ -47,11 +47,12 @@ class PanelHeader(QWidget):
         self.bar.setFixedWidth(BAR_PX)
         self.bar.setMaximumHeight(12)
         self.cancel_button = button("Cancel", "Cancel the running work", state.activity.cancel)
-        for widget in (self.put_in_button, self.training_button, self.cancel_button):
+        self.help_button = button("Help", "Open the documentation of this tab in the browser")
+        for widget in (self.put_in_button, self.training_button, self.cancel_button, self.help_button):
             widget.setFixedHeight(self.fontMetrics().lineSpacing() + 4)
             widget.setStyleSheet("padding: 0px 6px;")  # napari's padding would cut the text off.
         idle, busy = QWidget(), QWidget()
-        idle.setLayout(row(self.model, stretch=0))
+        idle.setLayout(row(self.model, self.help_button, stretch=0))
         busy.setLayout(row(self.doing, self.bar, self.cancel_button, stretch=0))
         self.work = QStackedLayout()
         self.work.addWidget(idle)

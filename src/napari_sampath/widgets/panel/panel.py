@@ -15,6 +15,7 @@ from ..common.removable import Removable, forget
 from ..project.dock import ProjectDock
 from ..viewer.viewer_state import ViewerState, viewer_state_of
 from .header import PanelHeader
+from .help_pages import open_help, page_address
 
 TABS = {
     "Project": "project.dock:ProjectDock",
@@ -65,6 +66,10 @@ class SamPathPanel(Removable, QWidget):
             self.tabs.addTab(page, title)
         key = id(self)
         self.destroyed.connect(lambda: forget(key))
+        self.header.help_button.setVisible(bool(page_address("index.md")))
+        self.header.help_button.clicked.connect(
+            lambda: open_help(self.tabs.tabText(self.tabs.currentIndex()))
+        )
         self.tabs.currentChanged.connect(self._on_tab)
         self.state.image_chosen.connect(self._on_image)
         self.show_tab("Annotate" if self.state.images() else "Project")
