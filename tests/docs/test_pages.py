@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MAX_PICTURE_BYTES = 1_000_000
 OTHER_LABELS = {
+    *("Miniforge Prompt", "PowerShell", "Command Prompt"),
     *("Plugins", "Install/Uninstall Plugins", "Save layers", "Preferences"),  # napari
     *("Export objects as GeoJSON", "Save masks"),  # QuPath and Cellpose
     *("WhiteIsZero", "Lasso"),  # a TIFF tag; a label that is made of the name of its mode

@@ -59,4 +59,4 @@ def test_demo_without_napari_fails_in_one_sentence(
 ) -> None:
     monkeypatch.setattr(demo, "_missing", lambda package: package == "napari")
     assert main(["demo"]) == 1
-    assert "pip install 'napari-sampath[gui]'" in capsys.readouterr().err
+    assert 'pip install "napari-sampath[gui]"' in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any
 from .check import Check, ChildResult, run_child
 
 BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
-INSTALL = "pip install 'napari-sampath[gui]' 'napari[pyqt6]'"
+INSTALL = 'pip install "napari-sampath[gui]" "napari[pyqt6]"'
 PROBE = "napari_sampath.widgets.window_probe"
 MIN_NAPARI = "0.6.2"
 """`min_napari_version` of the manifest."""

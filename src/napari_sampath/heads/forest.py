@@ -119,7 +119,7 @@ class ForestHead(DirectHead):
         except ImportError as error:
             raise DatasetError(
                 "The head 'forest' needs scikit-learn, which is not installed; "
-                "pip install 'napari-sampath[baselines]'."
+                'pip install "napari-sampath[baselines]".'
             ) from error
         rows, labels = self._sample(
             batches, max(1, self.samples // max(1, tiles)), np.random.default_rng(seed)

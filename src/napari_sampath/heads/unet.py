@@ -55,7 +55,7 @@ def _build(backbone: str, count: int) -> nn.Module:
     except ImportError as error:
         raise DatasetError(
             "The head 'unet' needs segmentation-models-pytorch, which is not installed; "
-            "pip install 'napari-sampath[baselines]'."
+            'pip install "napari-sampath[baselines]".'
         ) from error
     available = backbone in segmentation_models_pytorch.encoders.get_encoder_names()
     if not available and not (backbone.startswith(_TIMM) and is_timm_model(backbone.removeprefix(_TIMM))):

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Open napari in a separate process, because the command line must not import Qt; return its exit code."""
     if _missing("napari") or all(_missing(name) for name in _BINDINGS):
         raise NoWindowError(
-            "napari with a Qt binding is not installed; run: pip install 'napari-sampath[gui]' 'napari[pyqt6]'."
+            'napari with a Qt binding is not installed; run: pip install "napari-sampath[gui]" "napari[pyqt6]".'
         )
     values = {name: getattr(args, name) for name in ("image", "model", "weights")}
     flags = [f"--{name}={value}" for name, value in values.items() if value is not None]

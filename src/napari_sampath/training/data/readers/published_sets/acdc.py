@@ -77,7 +77,7 @@ def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
         from nibabel.filebasedimages import ImageFileError
     except ImportError:
         raise DatasetError(
-            "ACDC needs nibabel to read NIfTI files; install it: pip install 'napari-sampath[nifti]'."
+            'ACDC needs nibabel to read NIfTI files; install it: pip install "napari-sampath[nifti]".'
         ) from None
     try:
         file = nibabel.load(path)
