@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -88,6 +89,16 @@ class ClassListError(SampathError, ValueError):
 
 class JournalError(SampathError, ValueError):
     """A journal that is open in another session, belongs to another image, or is not a journal."""
+
+
+def attempt(call: Callable[[], object], say: Callable[[str], object]) -> bool:
+    """Call a function; if it raises a `SampathError`, pass the message to `say` and return False."""
+    try:
+        call()
+    except SampathError as error:
+        say(str(error))
+        return False
+    return True
 
 
 def refuse(path: Path, problem: str, advice: str) -> NoReturn:

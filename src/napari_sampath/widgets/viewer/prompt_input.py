@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from ...errors import SampathError
+from ...errors import attempt
 from ..canvas.other_labels import object_under
 from ..canvas.overlays.overlay_line import SceneLine
 from ..canvas.strokes import lasso_mask, scribble_mask
@@ -102,12 +102,7 @@ class PromptInput(QObject):
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call a function; if it raises a `SampathError`, show the message and return False."""
-        try:
-            call()
-        except SampathError as error:
-            self.message.emit(str(error))
-            return False
-        return True
+        return attempt(call, self.message.emit)
 
     # Mouse (mouse.Target)
 

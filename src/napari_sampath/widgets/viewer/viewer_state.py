@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...arrays import ClassInfo
 from ...config import sessions_folder
-from ...errors import SampathError
+from ...errors import attempt
 from ...jobs import Job
 from ..background.activity import Activity
 from ..background.workers import JobRunner, PromptWorker
@@ -170,12 +170,7 @@ class ViewerState(QObject):
             call: The function.
             say: Receives the message; the signal `message` by default.
         """
-        try:
-            call()
-        except SampathError as error:
-            (say or self.message.emit)(str(error))
-            return False
-        return True
+        return attempt(call, say or self.message.emit)
 
     def release(self, image: Image) -> None:
         """Close the session of a removed image layer, so that its journal can be opened again."""

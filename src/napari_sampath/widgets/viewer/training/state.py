@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ....arrays import ClassInfo
-from ....errors import SampathError
+from ....errors import attempt
 from ....jobs import Job, Progress
 from ....session.proposals.result_filter import MIN_AREA_PX, ResultFilter
 from ...background.native_libraries import import_triton_isolated
@@ -157,12 +157,7 @@ class TrainingState(QObject):
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call a function; if it raises a `SampathError`, show the message and return False."""
-        try:
-            call()
-        except SampathError as error:
-            self.message.emit(str(error))
-            return False
-        return True
+        return attempt(call, self.message.emit)
 
     def close(self) -> None:
         """Stop saving and disconnect from the session."""
