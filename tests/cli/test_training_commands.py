@@ -14,14 +14,17 @@ import pytest
 from benchmarks import model_card
 from PIL import Image
 
+from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
 from napari_sampath.cli.fields import add_fields, from_args
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.heads import list_bundles, load_head, save_bundle
 from napari_sampath.predict import EverythingSettings
 from napari_sampath.settings import field_docs
 from napari_sampath.training.evaluation import instance_evaluation
 from napari_sampath.training.evaluation.instance_evaluation import evaluate_instances
 from napari_sampath.training.prompts.config import PromptTuningConfig
+from support.models.patches import disc_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,6 +221,19 @@ def test_train_evaluate_and_segment(
     with Image.open(labels) as found, Image.open(labelled / "labels" / "3.png") as expected:
         predicted, true = np.asarray(found) > 0, np.asarray(expected) > 0
     assert (predicted & true).sum() / (predicted | true).sum() > 0.5
+
+
+def test_train_gives_no_score_of_the_images_it_learned(
+    tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = DatasetFolder.create(tmp_path / "discs", (ClassInfo(1, "disc", (200, 30, 60)),))
+    folder.save_image(Snapshot("one slide", *disc_image(1)))
+    words = ["train", "--data", str(folder.path), "--head", "linear", "--epochs", "1", "--device", "cpu"]
+    output = ["-o", str(tmp_path / "one.safetensors"), "--model", "sam", "--weights", str(tiny_sam_file)]
+    assert main([*words, *output]) == 0
+    captured = capsys.readouterr()
+    assert "Its quality is not measured" in captured.out
+    assert "Dice" not in captured.out + captured.err
 
 
 def test_train_on_several_folders(labelled: Path, tiny_sam_file: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Settings:
     """Number of things."""
     share: float = setting(0.25, min=0, max=1, step=0.05, label="Share")
     on: bool = setting(True, label="On", tooltip="Whether it is on")
-    kind: str = setting("b", choices=("a", "b"), label="Kind")
+    kind: str = setting("b", choices=("a-one", "b"), label="Kind")
     hidden: int = 9
 
 
@@ -93,8 +93,8 @@ def test_editing_a_settings_form_emits_the_new_settings(qtbot: Any) -> None:
     form.widgets["count"].native.setValue(4)
     form.widgets["share"].native.setValue(0.3)
     form.widgets["on"].native.click()
-    form.widgets["kind"].native.setCurrentText("a")
-    assert emitted[-1] == form.value() == Settings(4, 0.3, False, "a")
+    form.widgets["kind"].native.setCurrentText("a one")
+    assert emitted[-1] == form.value() == Settings(4, 0.3, False, "a-one")
     assert len(emitted) == 4
     form.widgets["count"].native.setValue(99)
     assert form.value().count == 5, "the maximum of the field"

@@ -66,6 +66,8 @@ class Run:
     """Hash of everything that the result depends on; checkpoints with a different fingerprint are ignored."""
     stop: Event | None = None
     """If it is set, training ends early and keeps the best weights so far; the first epoch is always finished."""
+    is_validated: bool = True
+    """Whether the validation tiles are not those of the training images; if they are, no score is reported."""
 
     @property
     def stopped(self) -> bool:
@@ -117,7 +119,9 @@ def run_job(run: Run) -> Job[Best]:
             row = position.rows[-1]
             if run.fabric.is_global_zero:
                 log.write(position.rows)
-            text = f"Epoch {row['epoch']} of {config.epochs}, loss {row['loss']:.3f}, validation Dice {row['dice']:.3f}"
+            text = f"Epoch {row['epoch']} of {config.epochs}, loss {row['loss']:.3f}"
+            if run.is_validated:
+                text += f", validation Dice {row['dice']:.3f}"
             logger.info(text)
             yield trainer.report(total, row["loss"], text)
     finally:
@@ -135,7 +139,8 @@ def _direct_job(run: Run, network: DirectHead) -> Job[Best]:
     scores = summarise(matrices, network.classes)["per_image"]
     dice = float(scores["mean"]["dice"] or 0.0)
     class_dice = {info.name: scores[info.name]["dice"] for info in network.classes}
-    yield TrainingProgress(1, 1, f"Validation Dice {dice:.3f}", "steps", 1, None, dice, class_dice, 0.0)
+    text = f"Validation Dice {dice:.3f}" if run.is_validated else f"Trained on {len(tiles)} tiles"
+    yield TrainingProgress(1, 1, text, "steps", 1, None, dice, class_dice, 0.0)
     return Best(dice, 1, dict(network.state_dict()), matrices)
 
 

@@ -65,6 +65,8 @@ class SettingsForm(QWidget, Generic[T]):
     def _add(self, name: str, label: str, tooltip: str, **metadata: Any) -> None:
         value = getattr(self._settings, name)
         options = {key: metadata[key] for key in OPTIONS if key in metadata}
+        if "choices" in options:  # Values such as "file-order" are those of the command line.
+            options["choices"] = [(str(choice).replace("-", " "), choice) for choice in options["choices"]]
         widget = create_widget(value=value, annotation=type(value), name=name, options=options)
         widget.native.setToolTip(tooltip)
         widget.native.setAccessibleName(label)
