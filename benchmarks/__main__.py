@@ -1,7 +1,7 @@
 """Run all benchmarks, print the table and write it to docs/benchmarks.md.
 
 python -m benchmarks                    everything (`make bench`); about 40 minutes on two cores
-python -m benchmarks click boxes        only these; the page is written if all others have been measured
+python -m benchmarks click boxes        only these; the other rows of the page stay as they are
 python -m benchmarks --missing          only what has not been measured yet; resumes an interrupted run
 python -m benchmarks --quick            checks that everything runs; the numbers are meaningless
 """
@@ -85,20 +85,36 @@ def machine() -> str:
 
 def page(rows: list[Row], description: str) -> str:
     """Return the text of docs/benchmarks.md."""
-    missed = sum(row.missed for row in rows)
-    verdict = (
-        "All bars are met."
-        if not missed
-        else f"{missed} of {sum(r.bar is not None for r in rows)} bars missed."
-    )
     return (
         "# Benchmarks\n\n"
         "After reading this page, you know how fast napari-sampath is compared with the `segment_anything` package, "
         "and can measure it on your machine with `make bench`. Both run alternately in one process with the same "
         "weights and input; times are medians of at least 7 runs. The ratio is their value divided by ours. Where the "
         "third column is a limit, the ratio is the limit divided by our value.\n\n"
-        f"{description}\n\n{to_markdown(rows)}\n\n{verdict}\n"
+        f"{description}\n\n{to_markdown(rows)}\n\n{_verdict(to_markdown(rows).splitlines())}\n"
     )
+
+
+def updated(text: str, names: list[str], rows: list[Row]) -> str:
+    """Return the page with other rows of some modules, which replace those of the same name or are added at the end."""
+    lines = text.splitlines()
+    table = [number for number, line in enumerate(lines) if line.startswith("| ")]
+    new = {line.split(" | ")[0]: line for line in to_markdown(rows).splitlines()[2:]}
+    kept = [new.pop(line.split(" | ")[0], line) for line in lines[table[0] : table[-1] + 1]]
+    kept += new.values()
+    before = [
+        f"{line}, {', '.join(f'{name} {load()}' for name in names)}"
+        if line.startswith("- load average")
+        else line
+        for line in lines[: table[0]]
+    ]
+    return "\n".join([*before, *kept, "", _verdict(kept), ""])
+
+
+def _verdict(table: list[str]) -> str:
+    missed = sum(" | missed | " in line for line in table)
+    bars = missed + sum(" | met | " in line for line in table)
+    return f"{missed} of {bars} bars missed." if missed else "All bars are met."
 
 
 def main() -> int:
@@ -120,6 +136,8 @@ def main() -> int:
     stored = None if options.quick else stored_rows(available)
     if stored is not None:
         PAGE.write_text(page(stored[0], f"{description}\n{stored[1]}"), encoding="utf-8")
+    elif options.names and not options.quick:
+        PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), names, rows), encoding="utf-8")
     return int(any(row.missed for row in rows))
 
 

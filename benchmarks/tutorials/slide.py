@@ -61,6 +61,12 @@ class SlideTutorial(Tutorial):
         for zoom in (0.5, 1.0, NUCLEI_ZOOM):
             self._look(zoom)
             frame(FAST, "Mouse wheel: zoom in")
+        prefetcher = self.state._prefetcher
+        wait_until(
+            lambda: not (prefetcher._settle.isActive() or prefetcher.runner.busy),
+            TIMEOUT_S,
+            "the tiles of the view",
+        )
         self.press(dock.modes.one_click)
         frame(FAST, "1 click = 1 object")
         session = self.annotator.session
@@ -94,8 +100,9 @@ class SlideTutorial(Tutorial):
             wait_until(lambda: not self.annotator.layer_sync.drawing, TIMEOUT_S, "the end of the stroke")
             frame(FAST, "Brush: a region")
         self._check(len(session.document.objects) > before, "the strokes made no object")
-        self.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-        frame(FAST, "Ctrl-Z: undo")
+        for _ in range(2):
+            self.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+            frame(FAST, "Ctrl-Z: undo")
         self.press(dock.modes.buttons[Mode.POINT])
         self.driver.key(Qt.Key.Key_1)
         return self.message_of("Annotate")

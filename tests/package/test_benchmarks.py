@@ -50,6 +50,18 @@ def test_page_reports_missed_bars() -> None:
     assert "All bars are met." in command.page(rows[1:], command.machine())
 
 
+def test_rows_of_one_module_are_updated_on_the_page() -> None:
+    rows = [table.Row("slow", "2 s", "1 s", 0.5, 2.0), table.Row("fast", "1 s", "3 s", 3.0, 2.0, "why")]
+    before = command.page(rows, f"{command.machine()}\n- load average: click 1.0")
+    new = [table.Row("slow", "1 s", "3 s", 3.0, 2.0), table.Row("other", "9 s", "3 s", 0.3, 1.0)]
+    after = command.updated(before, ["startup"], new)
+    assert "| slow | 1 s | 3 s | 3.00x | 2.00x | met |  |\n| fast |" in after
+    assert "| other | 9 s" in after
+    assert "click 1.0, startup " in after
+    assert after.endswith("\n\n1 of 3 bars missed.\n")
+    assert command.page(rows[1:], "").endswith("All bars are met.\n")
+
+
 def test_separately_measured_modules_make_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setattr(
