@@ -26,7 +26,7 @@ from napari_sampath.formats import (
     registry,
 )
 
-from . import other_programs
+from . import other_programs, slides
 
 HW = (64, 80)
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -388,6 +388,7 @@ def targets() -> tuple[Target, ...]:
     """Return everything that is fuzzed."""
     return (
         Target("images", _image_files, lambda path: images.read(path), weight=3),
+        Target("slides", lambda folder: slides.write_slides(picture(), folder), slides.read_slide, weight=2),
         Target("import label maps", _maps, _import, weight=2),
         Target("import folders", _folder_export, _import, weight=2),
         *_registered(),

@@ -16,6 +16,7 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.cli import main
 from napari_sampath.config import load_config
 from napari_sampath.formats import import_labels
+from napari_sampath.formats.registry import writable
 from napari_sampath.images.slides import open_slide
 from napari_sampath.session import Session, journal_path
 from support.slide_files import write_large_tiff
@@ -135,6 +136,23 @@ def test_a_folder_is_exported_with_its_subfolders(
     assert "was annotated on this machine" in fails(
         capsys, "--quiet", "export", str(folder / "b"), "-o", str(tmp_path / "no")
     )
+
+
+def test_class_numbers_survive_all_formats_one_after_another(tmp_path: Path) -> None:
+    session = Session(PIXELS, "tissue")
+    names = ["gland", "stroma", "vessel", "nerve"]
+    numbers = {name: session.classes.add(name).id for name in names}
+    for row, name in enumerate(["nerve", "stroma"]):
+        rows, cols = np.mgrid[20 * row : 20 * row + 9, 5:15]
+        session.paint(rows.ravel(), cols.ravel(), numbers[name])
+    kept = [entry.name for entry in writable() if "class numbers" in entry.keeps and entry.name != "nnunet"]
+    assert len(kept) == 9
+    for name in kept:
+        session.files.export(tmp_path / name, (name,))
+        session = Session(PIXELS, "tissue")
+        session.files.import_labels(tmp_path / name)
+        painted = {row.class_name: row.class_id for row in session.objects.rows()}
+        assert painted == {"nerve": numbers["nerve"], "stroma": numbers["stroma"]}, name
 
 
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

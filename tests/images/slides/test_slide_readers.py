@@ -178,6 +178,21 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tag", "value"), [("TileLength", 65520), ("TileWidth", 16), ("PlanarConfiguration", (1, 2))]
+)
+def test_damaged_tags_are_one_sentence_or_white(tag: str, value: Any, tmp_path: Path) -> None:
+    path = WRITERS["plain"](tmp_path, LEVELS[:1])
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags[tag].overwrite(value)
+    try:
+        slide = open_slide(path)
+    except ImageError:
+        return
+    with slide:
+        assert slide.read((0, 0, 100, 100)).shape == (100, 100, 3)
+
+
+@pytest.mark.parametrize(
     ("array", "options", "words"),
     [
         (np.zeros((64, 64, 3), np.uint16), {"photometric": "rgb"}, "uint16"),

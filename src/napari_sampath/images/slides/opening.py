@@ -27,8 +27,8 @@ _UNREAD = {
 def open_slide(path: str | Path) -> Slide:
     """Open a slide without reading its pixels.
 
-    Tiled TIFF files (SVS, OME-TIFF, plain pyramids) are read with tifffile, OME-Zarr with zarr, and all other formats
-    with OpenSlide. Label and macro images are never read, since they may show the name of a patient.
+    Tiled TIFF files (SVS, OME-TIFF, plain pyramids) are read with tifffile, OME-Zarr with `rasters.zarr_arrays`, and
+    all other formats with OpenSlide. Label and macro images are never read, since they may show the name of a patient.
 
     Args:
         path: A file, or the folder of an OME-Zarr image or a DICOM series.

@@ -108,6 +108,8 @@ class TiffSlide(Slide):
         levels.sort(key=lambda page: -page.imagelength)
         for page in levels:
             chunk_px = int(np.prod(page.chunks))
+            if int(page.planarconfig) not in (1, 2):
+                raise ImageError(f"'{path}' has an unknown order of channels; copy or save it again.")
             if not page.is_tiled and page.imagelength * page.imagewidth > MAX_STRIPPED_PX:
                 raise ImageError(
                     f"'{path}' is {page.imagewidth} x {page.imagelength} px (width x height) without tiles, which is "
@@ -180,12 +182,12 @@ class TiffSlide(Slide):
             values, _, shape = page.decode(
                 data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
             )
+            return None if values is None else np.asarray(values).reshape(shape[1:])
         except Exception as error:  # noqa: BLE001 - codecs raise anything
             if not self._damage_logged:
                 logger.warning("A part of '%s' is damaged and shown white: %s", self.name, first_line(error))
                 self._damage_logged = True
             return None
-        return None if values is None else np.asarray(values).reshape(shape[1:])
 
     def _bytes(self, page: Any, index: int) -> bytes:
         """Read the stored bytes of a chunk; empty if it is not stored."""
@@ -196,7 +198,7 @@ class TiffSlide(Slide):
             return b""
         try:
             return self._read_at(offset, count)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, OverflowError) as error:
             raise ImageError(
                 f"'{self.path}' cannot be read any more ({error}); check the disk and open it again."
             ) from error
