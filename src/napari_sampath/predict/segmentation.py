@@ -19,6 +19,7 @@ from ..jobs import Job, Progress, run
 from ..store import Store
 from ..tiling import TILE_PX
 from .decoder.mask_upscaling import image_logits
+from .foreign.compare import compared_frames, start_comparison
 from .head_tiles import head_tile_px, head_tiles
 from .loading import load_model_job
 from .model import Model, as_pixels
@@ -51,6 +52,9 @@ class Segmentation:
     """Position (row, col) of the first pixel in the image, if only a region was segmented."""
     tile_px: int = TILE_PX
     """Side of the tiles on which the head ran, in image pixels."""
+    warning: str = ""
+    """How the image differs from the training images of the head, one sentence; empty if it does not, or if the bundle
+    has no statistics of them."""
 
 
 def segment(
@@ -114,14 +118,20 @@ def segment_job(
     canvas = _Canvas(frames, loaded.classes)
     blank = {frame for frame in frames if loaded.classes[0].id == 0 and is_blank(frame)}
     encoded = model.read_tiles(pixels, [frame for frame in frames if frame not in blank], network.spec)
+    comparison = start_comparison(loaded)
+    compared = set() if comparison is None else set(compared_frames(frames))
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
     for done, frame in enumerate(frames, start=1):
         if frame in blank:
             canvas.add_background(frame)
         else:
-            canvas.add(frame, tile_probabilities(network, next(encoded)))
+            features = next(encoded)
+            canvas.add(frame, tile_probabilities(network, features))
+            if comparison is not None and frame in compared:
+                comparison.add(np.asarray(pixels[frame.slices]), features)
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
-    return replace(canvas.finish(loaded.name, region), tile_px=max(frames[0].hw))
+    warning = "" if comparison is None else comparison.sentence
+    return replace(canvas.finish(loaded.name, region), tile_px=max(frames[0].hw), warning=warning)
 
 
 def load_head_job(head: LoadedHead | str | Path, model: Model | None) -> Job[tuple[LoadedHead, Model]]:

@@ -82,6 +82,21 @@ def test_the_size_of_structures_decides_the_tiles(open_segment: Callable[..., tu
     assert dock.result.segmentation.tile_px == 192
 
 
+def test_a_head_that_does_not_belong_is_named_before_the_run(
+    open_segment: Callable[..., tuple[Any, Any]],
+) -> None:
+    window, dock = open_segment(disc_image(1, (400, 400))[0])
+    wait_until(lambda: not dock.warning.runner.busy, 60, "the comparison")
+    assert dock.warning.isHidden(), "bundles of few images have no statistics"
+    dock.head.combo.setFocus()
+    QTest.keyClicks(dock.head.combo, "gland-cnn")
+    wait_until(lambda: bool(dock.warning.text.text()), 60, "the warning")
+    assert dock.warning.text.text().startswith("'gland-cnn' was trained on images unlike this one: ")
+    assert dock.warning.isVisible()
+    window.driver.press(dock.head.file_button)
+    assert dock.warning.isHidden()
+
+
 def tiles_once_idle(window: Any) -> int:
     """Wait until the view is encoded; return the number of tiles encoded so far."""
     encoded = -1

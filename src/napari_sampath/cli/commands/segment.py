@@ -93,6 +93,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...formats.manifest import write_label_map
     from ...heads import load_head
     from ...predict import segment_job, separate_touching_job
+    from ...predict.foreign.compare import check_image
     from ...predict.instances.instances import check_promptable
 
     _check_region(args)
@@ -100,13 +101,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         run_slide(args, output)
         return
     reject_slide_flags(args)
-    suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
-    if args.confidence is not None:
-        check_suffix(args.confidence, ".tif", ".tiff")
-        if os.path.realpath(args.confidence) == os.path.realpath(args.output):
-            raise StorageError(
-                f"--output and --confidence are both '{args.output}'; give two different files."
-            )
+    suffix = _check_outputs(args)
     settings = instance_settings(args)
     head = load_head(args.head)
     image = open_small_image(args.image, output)
@@ -115,10 +110,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
     if settings is not None:
         check_promptable(model)
     region = None if args.region is None else tuple(args.region)
+    warning = check_image(image.pixels, head, region, image.mpp, args.tile_px)
+    output.note(warning)
     job = segment_job(image.pixels, head, model, region, mpp=image.mpp, tile_px=args.tile_px)
     result = _in_image(output.run(job), image.pixels.shape[:2])
-    values: dict[str, object] = {"labels": str(args.output), "head": head.name, "model": model.name}
-    values["tile_px"] = result.tile_px
+    values: dict[str, object] = {
+        **{"labels": str(args.output), "head": head.name, "model": model.name},
+        **{"tile_px": result.tile_px, "warning": result.warning},
+    }
     if settings is None:
         labels_writer = raster_writer(result.labels, suffix, _palette(result.classes))
         shares = _shares(result.labels, result.classes)
@@ -146,7 +145,20 @@ def run(args: argparse.Namespace, output: Output) -> None:
         pixel_digest(image.pixels),
     )
     output.note(note)
+    output.note(result.warning if result.warning != warning else None)
     output.result(values, f"{args.output}:{text}")
+
+
+def _check_outputs(args: argparse.Namespace) -> str:
+    """Check the endings of the files to write, and return that of the labels."""
+    suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
+    if args.confidence is not None:
+        check_suffix(args.confidence, ".tif", ".tiff")
+        if os.path.realpath(args.confidence) == os.path.realpath(args.output):
+            raise StorageError(
+                f"--output and --confidence are both '{args.output}'; give two different files."
+            )
+    return suffix
 
 
 def _check_region(args: argparse.Namespace) -> None:

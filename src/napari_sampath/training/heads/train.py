@@ -21,6 +21,7 @@ from ...errors import ConfigError
 from ...heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
+from ...predict.foreign.statistics import KEY as STATISTICS_KEY
 from ...predict.head_tiles import TILE_KEY
 from ...store import Store
 from ..data.check import check_job
@@ -32,6 +33,7 @@ from .augmentation import ORIENTATIONS
 from .checkpoint import Best
 from .config import TrainingConfig
 from .losses import make_loss
+from .tile_statistics import tile_statistics
 from .tiles import TileSet
 from .trainer import Run, run_job
 
@@ -132,6 +134,9 @@ def train_job(
     sides = [max(tile.window.hw) for tile in train_set.tiles]
     counts = {"trained_on": len(training), "chosen_on": len(validation)}
     data: dict[str, object] = {**dataset.summary(), **counts, TILE_KEY: int(np.median(sides))}
+    statistics = tile_statistics(train_set, network.spec.maps[0].name)
+    if statistics is not None:
+        data[STATISTICS_KEY] = statistics.to_json()
     if fabric.is_global_zero:
         save_bundle(
             path, network, _describe(path.stem, dataset, model, config, best, chosen_on, data), config.half

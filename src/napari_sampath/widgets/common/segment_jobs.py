@@ -66,6 +66,20 @@ def segment_job(
     return (yield from filter_job(segmentation, result_filter))
 
 
+def check_job(
+    image: UInt8Array, head: str, region: Box, mpp: float | None = None, magnification: float = 1.0
+) -> Job[str]:
+    """Say before a head runs how an image differs from its training images; see `check_image` and `segment_job`."""
+    yield Progress(0, 0, "Comparing the image with the training images")
+    import_triton_isolated()
+    from ...heads import load_head
+    from ...predict.foreign.compare import check_image
+    from ...predict.head_tiles import head_tile_px
+
+    loaded = load_head(head)
+    return check_image(image, loaded, region, mpp, head_tile_px(loaded, mpp, magnification=magnification))
+
+
 def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[HeadResult]:
     """Filter the result of a head, without running the head again."""
     yield Progress(0, 0, "Filtering the result")
@@ -80,6 +94,8 @@ def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[H
     summary = (
         f"{count}: {', '.join(shares)}; mean confidence {confidence:.2f}; tiles of {segmentation.tile_px} px."
     )
+    if segmentation.warning:
+        summary = f"{segmentation.warning} {summary}"
     return HeadResult(segmentation, objects, labels, summary)
 
 

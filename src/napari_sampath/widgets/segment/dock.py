@@ -23,6 +23,7 @@ from ..viewer.jobs import MAX_SLIDE_PX
 from ..viewer.viewer_state import ViewerState
 from .everything_form import EverythingForm
 from .head_card_view import HeadCardView
+from .head_warning import HeadWarning
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
 from .script import segment_script
@@ -54,6 +55,7 @@ class SegmentDock(Dock):
         self.image = elided_label()
         self.head = HeadSelector()
         self.card = HeadCardView()
+        self.warning = HeadWarning(self.state)
         self.region = RegionSelector(self.state)
         self.magnification = combo_box(MAGNIFICATION_HINT)
         set_items(self.magnification, MAGNIFICATIONS.items())
@@ -73,6 +75,7 @@ class SegmentDock(Dock):
                 ("Structures", self.magnification),
             ),
             self.card,
+            self.warning,
             row(self.run_button, self.add_button, self.script_button),
             self.summary,
             group("Filter the result, without running the head again", self.filters),
@@ -94,6 +97,7 @@ class SegmentDock(Dock):
         self._propose()
         card = card_of(self.head.value(), state.catalogue)
         self.card.show_card(card, () if state.session is None else state.classes)
+        self.warning.show_for(self.head.value(), self.magnification.currentData())
         free = state.session is not None and not self.runner.busy
         self.run_button.setEnabled(free and self.head.value() is not None)
         missing = missing_model(self.head.value(), state.catalogue)
@@ -116,6 +120,7 @@ class SegmentDock(Dock):
         self.filters.valueChanged.connect(self._apply_filter)
         self.head.file_added.connect(self.refresh)
         self.head.head_selected.connect(self.refresh)
+        self.magnification.activated.connect(self.refresh)
         self.uncertain.message.connect(self.status.say)
         self.everything.find_requested.connect(self._find_everything)
         self.everything.classify_requested.connect(self._classify)
@@ -127,7 +132,7 @@ class SegmentDock(Dock):
         self.apply_queue.message.connect(self.status.say)
         self.status.expire_on(state.image_chosen, state.training.edited)
         self.apply_queue.changed.connect(self.refresh)
-        self.cancel_on_close(self.runner, self.uncertain.runner, self.apply_queue.runner)
+        self.cancel_on_close(self.runner, self.uncertain.runner, self.apply_queue.runner, self.warning.runner)
         key = self.bind_key("next_uncertain", self.uncertain.next)
         self.uncertain.next_button.setText(f"{self.uncertain.next_button.text()} ({key})")
         self.region.suggest()
