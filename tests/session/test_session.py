@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -38,6 +39,7 @@ from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
 from napari_sampath.session.proposals.new_objects import NewObject, make_items
 from support.models.disc_model import SCORES, disc_model
+from support.paths import JOURNALS
 from support.programs.journal_victim import commit_at, digest, prompt_at
 
 if TYPE_CHECKING:
@@ -1152,3 +1154,43 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
     assert candidate is not None
     assert session.commit().area_px == candidate.mask.area_px
     assert (session.document.class_map.astype(bool) == candidate.mask.to_dense((300, 400))).all()
+
+
+def test_a_journal_of_the_first_schema_is_read_undone_and_continued(tmp_path: Path) -> None:
+    # Written by version 0.1 (commit b6c7937), with 13 steps that can be undone.
+    path = tmp_path / "schema-1.jsonl"
+    shutil.copy(JOURNALS / "schema-1.jsonl", path)
+    expected = np.load(JOURNALS / "schema-1.npz")
+    y, x = np.mgrid[:48, :64]
+    image = np.stack([y * 5, x * 4, (x + y) * 2], axis=-1).astype(np.uint8)
+
+    def assert_as_before(session: Session) -> None:
+        assert session.notes == ()
+        assert np.array_equal(session.document.class_map, expected["classes"])
+        assert np.array_equal(session.document.instance_map, expected["instances"])
+        assert np.array_equal(session.area.mask(), expected["verified"])
+
+    session = Session(image, "tissue é", journal=path)
+    assert_as_before(session)
+    assert [info.name for info in session.classes] == ["gland", "connective tissue", "tumour µ"]
+    points = session.document.objects[6]
+    assert (points.source, points.score, points.model) == ("point", 0.9, "sampath-tiny")
+    assert (points.prompts["labels"], points.made_by) == ([1], None)
+    flags = {key: (record.reviewed, record.unsure) for key, record in session.document.objects.items()}
+    assert flags == {key: (key in (1, 2, 4), False) for key in (1, 2, 4, 5, 6, 8)}
+    for _ in range(13):
+        assert session.undo()
+    assert not session.undo()
+    assert not session.document.objects
+    for _ in range(13):
+        assert session.redo()
+    session.close()
+    session = Session(image, "renamed", journal=path)
+    assert_as_before(session)
+    session.paint_mask(LocalMask(0, 0, np.ones((4, 4), bool), 4), 2)  # Needs schema 2.
+    session.close()
+    session = Session(image, "renamed", journal=path)
+    assert (session.document.class_map[:16, :16] == 2).all()
+    assert session.undo()
+    assert_as_before(session)
+    session.close()
