@@ -6,6 +6,7 @@ their size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,25 @@ class OmeZarrSlide(ArraySlide):
         image, multiscale = _image(path)
         try:
             axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in multiscale["axes"]]
-            places = [str(dataset["path"]) for dataset in multiscale["datasets"]]
-            scale = _scale(multiscale, axes)
+            datasets = [
+                (str(dataset["path"]), _scale(multiscale, dataset, axes))
+                for dataset in multiscale["datasets"]
+            ]
         except (LookupError, TypeError, ValueError, AttributeError):
             refuse(path, "has damaged 'multiscales' metadata", _ADVICE)
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
-        levels = [_level(image, place, axes, self.warn_of_damage) for place in places]
-        super().__init__(levels, name, scale, "zarr", path, channel_axis=0 if _is_first(axes) else -1)
+        levels = [(_level(image, place, axes, self.warn_of_damage), scale) for place, scale in datasets]
+        # Some programs list the levels from coarse to fine.
+        levels.sort(key=lambda level: -math.prod(level[0].shape))
+        scale = levels[0][1] if levels else None
+        super().__init__(
+            [level for level, _ in levels],
+            name,
+            scale,
+            "zarr",
+            path,
+            channel_axis=0 if _is_first(axes) else -1,
+        )
         self.name = name
 
     def read_level(self, number: int, box: Box) -> UInt8Array:
@@ -111,12 +124,12 @@ def _is_first(axes: list[str]) -> bool:
     return "c" in axes and axes.index("c") < axes.index("y")
 
 
-def _scale(multiscale: dict[str, Any], axes: list[str]) -> Scale:
-    """Return the size of a pixel of the finest level."""
+def _scale(multiscale: dict[str, Any], dataset: dict[str, Any], axes: list[str]) -> Scale:
+    """Return the size of a pixel of a level."""
     units = [
         unit_um_of(str(axis.get("unit"))) if isinstance(axis, dict) else None for axis in multiscale["axes"]
     ]
-    steps = [*multiscale["datasets"][0].get("coordinateTransformations", ())]
+    steps = [*dataset.get("coordinateTransformations", ())]
     factors = [1.0] * len(axes)
     for step in (*steps, *multiscale.get("coordinateTransformations", ())):
         if step.get("type") == "scale":

@@ -15,6 +15,7 @@ SLIDE_PIXELS = 2**26
 """Number of pixels from which an ordinary tiled file is opened as a slide instead of being read into memory."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ZIP_START = b"PK\3\4"
 _OF_OPENSLIDE = ("hamamatsu", "mirax", "leica", "ventana", "philips", "trestle", "sakura", "dicom", "zeiss")
 """Formats, by the name that OpenSlide detects, that are left to OpenSlide even if they are TIFF files."""
 _UNREAD = {
@@ -54,6 +55,13 @@ def open_slide(path: str | Path) -> Slide:
         return TiffSlide(file)
     if vendor is not None:
         return OpenSlideSlide(file)
+    if start == _ZIP_START:
+        raise ImageError(f"'{path}' is a zip archive; unpack it, and open the slide that is in it.")
+    if file.suffix.lower() == ".mrxs" and not file.with_suffix("").is_dir():
+        raise ImageError(
+            f"'{path}' lacks its folder '{file.stem}', which holds the pixels of an MRXS slide; copy the folder beside "
+            "the file."
+        )
     name = _UNREAD.get(file.suffix.lower(), "its format")
     raise ImageError(
         f"'{path}' cannot be read as a slide ({name} is not read); convert it to OME-TIFF or OME-Zarr, for example "

@@ -1,0 +1,163 @@
+"""Files that are no slide, or an unusual one: each is refused in one sentence that says what to do, or read right."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_sampath.errors import ImageError
+from napari_sampath.images.slides import is_slide, open_slide, tiff
+
+RED = np.full((96, 128, 3), (200, 30, 60), np.uint8)
+AS_YCBCR = np.full(RED.shape, (84, 114, 211), np.uint8)
+TILED = {"tile": (32, 32), "metadata": None}
+
+
+def tif(**options: Any) -> Callable[[Path], Path]:
+    """Return a writer of a TIFF file."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "slide.tif"
+        tifffile.imwrite(path, **{**TILED, **options})
+        return path
+
+    return write
+
+
+def named(name: str, content: bytes) -> Callable[[Path], Path]:
+    """Return a writer of a file with a name and content."""
+
+    def write(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def zipped(folder: Path) -> Path:
+    path = folder / "slide.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("slide.mrxs", b"JPEG")
+    return path
+
+
+def ngff(attributes: dict[str, Any], places: dict[str, np.ndarray]) -> Callable[[Path], Path]:
+    """Return a writer of an OME-Zarr folder of version 2."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "slide.ome.zarr"
+        group = zarr.open_group(path, mode="w", zarr_format=2)
+        for place, values in places.items():
+            array = group.create_array(place, shape=values.shape, dtype=values.dtype, chunks=(32, 32, 3))
+            array[:] = values
+        group.attrs.update(attributes)
+        return path
+
+    return write
+
+
+def multiscales(*places: str, **fields: Any) -> dict[str, Any]:
+    return {"multiscales": [{"datasets": [{"path": place} for place in places], **fields}]}
+
+
+AXES = {"axes": [{"name": name} for name in "yxc"]}
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(tif(data=np.zeros((64, 64, 4), np.uint8), photometric="separated"), "CMYK", id="CMYK"),
+        pytest.param(tif(data=np.zeros((64, 64), np.uint16)), "type uint16", id="16 bit"),
+        pytest.param(tif(data=np.zeros((64, 64, 3), np.float32), photometric="rgb"), "float32", id="float"),
+        pytest.param(
+            tif(data=np.zeros((5, 64, 64), np.uint8), photometric="minisblack", metadata={"axes": "ZYX"}),
+            "stack",
+            id="planes",
+        ),
+        pytest.param(
+            tif(data=np.zeros((64, 64, 7), np.uint8), photometric="minisblack", planarconfig="contig"),
+            "7 channels",
+            id="channels",
+        ),
+        pytest.param(
+            tif(data=RED, photometric="rgb", extratags=[(274, 3, 1, 6, True)]), "orientation 6", id="turned"
+        ),
+        pytest.param(
+            tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8), "vips tiffsave", id="strips"
+        ),
+        pytest.param(named("slide.vsi", b"II*\0\0\0\0\0"), "slide.vsi", id="VSI"),
+        pytest.param(named("a.vsi", b"not a TIFF"), "Olympus VSI", id="VSI of another kind"),
+        pytest.param(
+            named("slide.mrxs", b"\xff\xd8\xff\xe0"), "folder 'slide'", id="MRXS without its folder"
+        ),
+        pytest.param(zipped, "unpack", id="MRXS in a zip"),
+        pytest.param(named("slide.svs", b"some text"), "not read", id="text"),
+        pytest.param(ngff({"plate": {"wells": []}}, {}), "plate of many images", id="plate"),
+        pytest.param(ngff(multiscales("0", version="0.1"), {"0": RED}), "slide.ome.zarr", id="NGFF 0.1"),
+    ],
+)
+def test_what_is_no_readable_slide_is_refused_in_one_sentence(
+    write: Callable[[Path], Path], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiff, "MAX_STRIPPED_PX", 10_000)
+    folder = tmp_path / "Fälle µ 7"
+    folder.mkdir()
+    path = write(folder)
+    with pytest.raises(ImageError, match=words) as caught:
+        open_slide(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert len(text.splitlines()) == 1
+    assert text.endswith(".")
+    assert len(text) < 600
+    assert not is_slide(path) or path.suffix == ".zarr"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(tif(data=RED, photometric="rgb", compression="jpeg"), id="RGB JPEG"),
+        pytest.param(tif(data=AS_YCBCR, photometric="ycbcr", compression="jpeg"), id="YCbCr JPEG"),
+        pytest.param(tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8), id="8 rows"),
+        pytest.param(
+            tif(data=RED.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), id="channels first"
+        ),
+        pytest.param(
+            tif(
+                data=np.dstack([RED, np.full(RED.shape[:2], 255, np.uint8)]),
+                photometric="rgb",
+                extrasamples=[2],
+            ),
+            id="alpha",
+        ),
+        pytest.param(
+            ngff(multiscales("small", "large", **AXES), {"large": RED, "small": RED[::2, ::2]}),
+            id="levels out of order",
+        ),
+        pytest.param(
+            ngff({"bioformats2raw.layout": 3}, {"0/0": RED, "0/1": RED[::2, ::2]}), id="bioformats2raw"
+        ),
+        pytest.param(ngff(multiscales("0", axes=["y", "x", "c"], version="0.3"), {"0": RED}), id="NGFF 0.3"),
+    ],
+)
+def test_unusual_files_are_read_with_the_right_colours(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "Fälle µ 7"
+    folder.mkdir()
+    path = write(folder)
+    if path.suffix == ".zarr" and not (path / ".zattrs").read_text().count("multiscales"):
+        series = zarr.open_group(path / "0", mode="a", zarr_format=2)
+        series.attrs.update(multiscales("0", "1", **AXES))
+    with open_slide(path) as slide:
+        assert slide.hw == RED.shape[:2]
+        for step in (1, 2, 4):
+            pixels = slide.read((0, 0, *slide.hw), step)
+            assert pixels.shape[2] == 3
+            assert np.abs(pixels.astype(int) - RED[0, 0]).max() <= 4
