@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..tiling import SMALLEST_TILE_PX, TILE_PX, tiles
+from ..tiling import SMALLEST_TILE_PX, TILE_PX, prompt_tiles, tiles
 
 if TYPE_CHECKING:
     from ..geometry import Frame
@@ -83,3 +83,15 @@ def head_tiles(hw: tuple[int, int], tile_px: int) -> list[Frame]:
     """
     side = max(hw) if max(hw) <= _WHOLE * tile_px else tile_px
     return tiles(hw, side, side // 4)
+
+
+def tiles_for(hw: tuple[int, int], use: str, tile_px: int) -> list[Frame]:
+    """List the tiles of an image (H, W) that prompts, heads or both use, without duplicates.
+
+    Args:
+        hw: Image size (H, W) in pixels.
+        use: "clicks", "heads" or "both".
+        tile_px: Side of the tiles of heads in image pixels.
+    """
+    clicks = prompt_tiles(hw) if use != "heads" else []
+    return list(dict.fromkeys([*clicks, *(head_tiles(hw, tile_px) if use != "clicks" else [])]))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from ...errors import ImageError, SampathError, StorageError
 from ...geometry import Frame
 from ...jobs import Job, Progress
-from ...tiling import TILE_PX, prompt_tiles
+from ...tiling import TILE_PX
 from ..output import Output, count
+from ..sharing import add_sharing, model_spec, part_of
 from ..subcommand import Subcommand, add_model, load, open_image
 
 if TYPE_CHECKING:
@@ -43,41 +44,65 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     add_model(parser)
+    add_sharing(parser, "image")
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Encode every tile of every image; skip images that cannot be read."""
-    from ...predict.head_tiles import check_tile_px
+    from ...predict.head_tiles import check_tile_px, tiles_for
 
-    paths = find_images(args.images, output)
+    number, count_of_parts = part_of(args.part)
+    paths = find_images(args.images, output)[number - 1 :: count_of_parts]
+    check_tile_px(args.tile_px)
+    if args.scheduler is not None:
+        return _run_on_workers(args, paths, output)
     model = load(args, output)
     _check_store(model)
-    check_tile_px(args.tile_px)
     started = time.perf_counter()
-    total, failed = 0, {}
+    total = 0
+    failed: dict[str, str] = {}
     for number, path in enumerate(paths, start=1):
         try:
             image = open_image(path, output)
-            frames = _frames((image.pixels.shape[0], image.pixels.shape[1]), args.use, args.tile_px)
+            frames = tiles_for((image.pixels.shape[0], image.pixels.shape[1]), args.use, args.tile_px)
             total += output.run(_encode(model, image, frames, f"{path.name} ({number} of {len(paths)})"))
             _check_store(model)
         except ImageError as error:
             failed[str(path)] = str(error)
             output.note(str(error))
-    if len(failed) == len(paths):
+    if failed and len(failed) == len(paths):
         raise SampathError(next(iter(failed.values())))
-    seconds = time.perf_counter() - started
-    rate = total / seconds if seconds else 0.0
-    images = len(paths) - len(failed)
+    return _report(output, args.model, len(paths), total, failed, time.perf_counter() - started)
+
+
+def _run_on_workers(args: argparse.Namespace, paths: list[Path], output: Output) -> int:
+    """Encode the images on the workers of a scheduler."""
+    from ...cluster import EncodeSpec, cluster_encode_job
+
+    started = time.perf_counter()
+    spec = EncodeSpec(model_spec(args), args.use, args.tile_px)
+    job = cluster_encode_job(spec, [str(path.absolute()) for path in paths], args.scheduler)
+    total, failed = output.run(job)
+    for message in failed.values():
+        output.note(message)
+    return _report(output, args.model, len(paths), total, failed, time.perf_counter() - started)
+
+
+def _report(
+    output: Output, model: str, images: int, tiles: int, failed: dict[str, str], seconds: float
+) -> int:
+    """Write the result and return the exit code."""
+    rate = tiles / seconds if seconds else 0.0
+    encoded = images - len(failed)
     output.result(
         {
-            "images": images,
-            "tiles": total,
+            "images": encoded,
+            "tiles": tiles,
             "seconds": seconds,
             "tiles_per_second": rate,
             "failed": failed,
         },
-        f"Encoded {count(total, 'tile')} of {count(images, 'image')} with {model.name} "
+        f"Encoded {count(tiles, 'tile')} of {count(encoded, 'image')} with {model} "
         f"in {seconds:.1f} s ({rate:.2f} tiles/s).",
     )
     return 1 if failed else 0
@@ -116,14 +141,6 @@ def _check_store(model: Model) -> None:
             "disk space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run the command again: tiles already stored are "
             "reused."
         )
-
-
-def _frames(hw: tuple[int, int], use: str, tile_px: int) -> list[Frame]:
-    """List the tiles of an image (H, W) that clicks, heads or both use, without duplicates."""
-    from ...predict.head_tiles import head_tiles
-
-    clicks = prompt_tiles(hw) if use != "heads" else []
-    return list(dict.fromkeys([*clicks, *(head_tiles(hw, tile_px) if use != "clicks" else [])]))
 
 
 def _encode(model: Model, image: LoadedImage, frames: list[Frame], name: str) -> Job[int]:

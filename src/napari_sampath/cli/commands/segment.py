@@ -87,7 +87,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_slide_arguments(parser)
 
 
-def run(args: argparse.Namespace, output: Output) -> None:
+def run(args: argparse.Namespace, output: Output) -> int:
     """Segment an image and write all requested files, or none if one fails."""
     from ...annotations import pixel_digest
     from ...formats.manifest import write_label_map
@@ -98,8 +98,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     _check_region(args)
     if is_slide_output(args.output):
-        run_slide(args, output)
-        return
+        return run_slide(args, output)
     reject_slide_flags(args)
     suffix = _check_outputs(args)
     settings = instance_settings(args)
@@ -147,6 +146,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     output.note(note)
     output.note(result.warning if result.warning != warning else None)
     output.result(values, f"{args.output}:{text}")
+    return 0
 
 
 def _check_outputs(args: argparse.Namespace) -> str:

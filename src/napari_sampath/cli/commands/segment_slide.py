@@ -12,30 +12,28 @@ import numpy as np
 from ...errors import ConfigError, ImageError
 from ..fields import from_args
 from ..output import Output, count
+from ..sharing import ALL, add_sharing, model_spec, part_of
 from ..subcommand import load, open_image
 
 if TYPE_CHECKING:
+    from ...heads import LoadedHead
     from ...images import LoadedImage
     from ...images.slides import Slide
     from ...images.slides.tissue import Tissue
     from ...predict.instances.settings import InstanceSettings
+    from ...predict.whole_slide import SlideRun
 
 
 SUFFIX = ".ome.zarr"
 """End of the name of a result for a whole slide."""
-_FLAGS = {"part": "1/1", "tissue": "auto", "at_mpp": None, "mpp": None}
+_FLAGS = {"part": ALL, "scheduler": None, "tissue": "auto", "at_mpp": None, "mpp": None}
 """Flags that only results for slides have, and their defaults."""
 
 
 def add_slide_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags that only slides need."""
     group = parser.add_argument_group(f"slides, if the name of the output ends in {SUFFIX}")
-    group.add_argument(
-        "--part",
-        default=_FLAGS["part"],
-        metavar="I/N",
-        help="compute every N-th block, from the I-th on: N processes, or the tasks of an array job, share the work",
-    )
+    add_sharing(group, "block")
     group.add_argument(
         "--tissue",
         default=_FLAGS["tissue"],
@@ -88,8 +86,8 @@ def open_small_image(path: Path, output: Output) -> LoadedImage:
         raise
 
 
-def run_slide(args: argparse.Namespace, output: Output) -> None:
-    """Segment a slide into an OME-Zarr folder, or continue an unfinished result."""
+def run_slide(args: argparse.Namespace, output: Output) -> int:
+    """Segment a slide into an OME-Zarr folder, or continue an unfinished result; returns the exit code."""
     from ...heads import load_head
     from ...images.slides import open_slide
     from ...predict.whole_slide import slide_run_job
@@ -112,9 +110,14 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
         if tissue.note:
             output.note(f"'{slide.name}': {tissue.note}.")
         args.model = args.model or head.encoder_name
-        model = load(args, output)
-        job = slide_run_job(slide, head, model, args.output, tissue, args.at_mpp, _part(args.part), objects)
-        done = output.run(job)
+        failed: tuple[str, ...] = ()
+        if args.scheduler is None:
+            model = load(args, output)
+            part = part_of(args.part)
+            job = slide_run_job(slide, head, model, args.output, tissue, args.at_mpp, part, objects)
+            done = output.run(job)
+        else:
+            done, failed = _run_on_workers(args, output, slide, head, tissue, objects)
     for note in done.notes:
         output.note(note)
     output.result(
@@ -125,11 +128,48 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
             "skipped": done.skipped,
             **({} if objects is None else {"objects": done.objects}),
             "head": head.name,
-            "model": model.name,
+            "model": args.model,
+            **({"failed": failed} if failed else {}),
         },
         f"{done.path}: computed {count(done.computed, 'block')}, {done.skipped} were complete before"
         f"{_found(objects is not None, done.objects)}",
     )
+    for message in failed:
+        output.note(message)
+    return 1 if failed else 0
+
+
+def _run_on_workers(
+    args: argparse.Namespace,
+    output: Output,
+    slide: Slide,
+    head: LoadedHead,
+    tissue: Tissue,
+    objects: InstanceSettings | None,
+) -> tuple[SlideRun, tuple[str, ...]]:
+    """Segment a slide on the workers of a scheduler; returns the result and a sentence for each block that failed."""
+    from ...cluster import SlideSpec, cluster_slide_job, common_precision
+    from ...images.slides.tissue import save_tissue
+    from ...predict.whole_slide import SlidePlan
+
+    if args.part != ALL:
+        raise ConfigError("--part and --scheduler both share the work; give one of them.")
+    # The result states the precision of the workers, which may have other devices than this machine.
+    args.precision = common_precision(args.scheduler, model_spec(args))
+    plan = SlidePlan.make(slide, head, load(args, output), args.output.absolute(), tissue, args.at_mpp)
+    mask = plan.result.path / "tissue.npz"
+    save_tissue(mask, tissue)
+    bundle = Path(args.head).expanduser()
+    spec = SlideSpec(
+        str(args.image.absolute()),
+        str(bundle.absolute()) if bundle.is_file() else args.head,
+        model_spec(args),
+        str(plan.result.path),
+        str(mask),
+        args.mpp,
+        args.at_mpp,
+    )
+    return output.run(cluster_slide_job(plan, spec, args.scheduler, objects))
 
 
 def _found(wanted: bool, objects: int | None) -> str:
@@ -195,10 +235,3 @@ def _um(text: str) -> float:
 
 
 _um.__name__ = "length in micrometres"
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, slash, total = text.partition("/")
-    if not (slash and number.isdecimal() and total.isdecimal()):
-        raise ConfigError(f"--part is '{text}'; give a number and a count, such as 3/8.")
-    return int(number), int(total)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import ClassInfo, FloatArray, UInt8Array
-from ...errors import ImageError, StorageError, refuse
+from ...errors import StorageError, refuse
 from ...files import JsonError, read_json
 from ...rasters.zarr_arrays import Node, array_info
 
@@ -94,6 +94,7 @@ class SlideResult:
         factor: float,
         classes: Sequence[ClassInfo],
         fingerprint: Mapping[str, Any],
+        create: bool = True,
     ) -> tuple[SlideResult, str | None]:
         """Open the unfinished result of the same run, or create a new one.
 
@@ -105,12 +106,14 @@ class SlideResult:
             factor: Level-0 pixels of the slide per pixel of the result.
             classes: Classes of the head.
             fingerprint: Everything that the pixels depend on.
+            create: Whether a new result may be created.
 
         Returns:
             The result, and a sentence if another name was chosen.
 
         Raises:
-            StorageError: If it cannot be written, or there is something else with this name.
+            StorageError: If it cannot be written, there is something else with this name, or there is no result of the
+                same run that may not be created.
         """
         content = {
             "fingerprint": dict(fingerprint),
@@ -127,6 +130,8 @@ class SlideResult:
                 stored = _stored(place)
                 if stored == content:
                     break
+                if not create:
+                    raise StorageError(_difference(path, stored, content))
                 number += 1
                 place = path.with_name(f"{path.name.removesuffix('.ome.zarr')} ({number}).ome.zarr")
                 continue
@@ -209,40 +214,6 @@ class SlideResult:
         return all(self.is_done(block) for block in self.blocks)
 
 
-class ResultMap:
-    """A map of a result as an image that is read at any step, for display.
-
-    Args:
-        result: The result.
-        name: "classes" or "confidence".
-    """
-
-    def __init__(self, result: SlideResult, name: str) -> None:
-        self._result = result
-        self._name = name
-        self.hw = self.shape = result.hw
-
-    def read(self, box: Box, step: int) -> UInt8Array:
-        """Read every `step`-th pixel of a box; `step` is a power of two, and the box begins at a multiple of it.
-
-        Raises:
-            ImageError: If the result is gone.
-        """
-        level = min(LEVELS - 1, step.bit_length() - 1)
-        r0, c0, r1, c1 = box
-        part = r0 >> level, c0 >> level, -(-r1 >> level), -(-c1 >> level)
-        rest = step >> level
-        try:
-            return self._result.read(self._name, part, level)[::rest, ::rest]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ImageError(
-                f"'{self._result.path}' cannot be read ({error}); check the folder and segment the slide again."
-            ) from error
-
-    def close(self) -> None:
-        """Do nothing: the result has no open files."""
-
-
 def blocks_of(hw: tuple[int, int]) -> list[Block]:
     """Divide a result of size (H, W) into blocks, row by row."""
     height, width = hw
@@ -322,6 +293,16 @@ def _stored(path: Path) -> Any:
         return read_json(path / "zarr.json")["attributes"]["sampath"]
     except (OSError, JsonError, KeyError, TypeError) as error:
         raise StorageError(f"'{path}' exists and is not the result of a run; give another name.") from error
+
+
+def _difference(path: Path, stored: Any, content: dict[str, Any]) -> str:
+    """Return a sentence on how the run of a stored result differs from this one."""
+    first, second = dict(stored.get("fingerprint", {})), content["fingerprint"]
+    names = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
+    return (
+        f"'{path}' is the result of another run ({', '.join(names) or 'size, scale or classes'} differ); use the same "
+        "weights, precision, slide and version on all machines."
+    )
 
 
 def _open_array(path: Path) -> zarr.Array[Any]:

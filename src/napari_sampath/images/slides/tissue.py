@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import ndimage
 
 from ...arrays import BoolArray
+from ...files import write_atomically
 from .slide import Slide
 
 TISSUE_MPP = 8.0
@@ -69,6 +72,28 @@ def find_tissue(slide: Slide) -> Tissue:
         found = "no background" if mask.any() else "no tissue"
         return Tissue(np.ones_like(mask), step, f"{found} was found, so the whole slide is used")
     return Tissue(mask, step)
+
+
+def save_tissue(path: Path, tissue: Tissue) -> None:
+    """Write a mask to a file.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    mask = np.packbits(tissue.mask)
+    shape = np.array(tissue.mask.shape)
+    write_atomically(path, lambda file: np.savez(file, mask=mask, shape=shape, step=tissue.step))
+
+
+def load_tissue(path: Path) -> Tissue | None:
+    """Read a mask from a file; None if there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            height, width = map(int, file["shape"])
+            bits = np.unpackbits(file["mask"], count=height * width)
+            return Tissue(bits.reshape(height, width).astype(bool), file["step"].item())
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
 
 
 def _without_small(mask: BoolArray, min_area_px: int) -> BoolArray:

@@ -8,10 +8,11 @@ coarsest level is read first of all and then stays in memory; until then, it is 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,6 @@ from PIL import Image
 from ...arrays import UInt8Array
 from ...errors import ImageError
 from .indexing import read_index
-from .slide import Slide
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +36,36 @@ Chunk = tuple[int, int, int]
 """(level, row, column) of a chunk; rows and columns count chunks of `CHUNK_PX`."""
 
 
+class Source(Protocol):
+    """What a `ViewCache` reads: a slide, or a map of its size."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Size (H, W) in pixels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3) of a slide, (H, W) of a map."""
+
+    def read(self, box: tuple[int, int, int, int], step: int) -> UInt8Array:
+        """Read one pixel for each `step` x `step` pixels of a box; see `Slide.read`."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
 class ViewCache:
-    """Levels of a slide as arrays that answer at once.
+    """Levels of a slide, or of a map of its size, as arrays that answer at once.
 
     Level k has one pixel for each 2**k x 2**k level-0 pixels, independent of the levels that the file stores. Creating
     the cache reads no pixels.
 
     Args:
-        slide: The slide; it is closed with the cache.
+        slide: The slide or map; it is closed with the cache. Slides are white and maps 0 until they are read.
         on_arrival: Called from a reading thread with a chunk that has been read.
         on_failure: Called from a reading thread with a sentence when a chunk cannot be read, once in a slide.
         limit_bytes: Memory for chunks, beside the coarsest level.
+        min_levels: Smallest number of levels; napari takes a single one for an ordinary array.
 
     Attributes:
         levels: The arrays, the finest first.
@@ -55,23 +74,24 @@ class ViewCache:
 
     def __init__(
         self,
-        slide: Slide,
+        slide: Source,
         on_arrival: Callable[[Chunk], None] = lambda _: None,
         on_failure: Callable[[str], None] = lambda _: None,
         limit_bytes: int = _LIMIT_BYTES,
+        min_levels: int = 1,
     ) -> None:
         self.slide = slide
         self.on_arrival = on_arrival
         self.on_failure = on_failure
         self.failure = ""
         self._limit_bytes = limit_bytes
-        count = 1
+        count = min_levels
         while -(-max(slide.hw) >> (count - 1)) > COARSEST_PX:
             count += 1
         self.levels = tuple(LevelView(self, number) for number in range(count))
-        height, width, _ = self.levels[-1].shape
+        height, width = self.levels[-1].shape[:2]
         # napari keeps this array for the thumbnail, so it is filled in place.
-        self._coarsest = np.full((height, width, 3), 255, np.uint8)
+        self._coarsest = np.full(self.levels[-1].shape, 255 if len(slide.shape) == 3 else 0, np.uint8)
         self._first = deque(
             (count - 1, row, col)
             for row in range(-(-height // CHUNK_PX))
@@ -82,6 +102,8 @@ class ViewCache:
         self._wanted: OrderedDict[Chunk, None] = OrderedDict()
         self._reading: set[Chunk] = set()
         self._failed: set[Chunk] = set()
+        self._stale: set[Chunk] = set()
+        """Chunks whose content changed while they were being read."""
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -92,10 +114,10 @@ class ViewCache:
             thread.start()
 
     def window(self, level: int, r0: int, c0: int, r1: int, c1: int) -> UInt8Array:
-        """Compose a window (r1 - r0, c1 - c0, 3) of a level from what is in memory, and request what is missing."""
+        """Compose a window (r1 - r0, c1 - c0, ...) of a level from what is in memory, and request what is missing."""
         if level == len(self.levels) - 1:
             return self._coarsest[r0:r1, c0:c1]
-        result = np.empty((r1 - r0, c1 - c0, 3), np.uint8)
+        result = np.empty((r1 - r0, c1 - c0, *self.slide.shape[2:]), np.uint8)
         missing = []
         for row in range(r0 // CHUNK_PX, -(-r1 // CHUNK_PX)):
             for col in range(c0 // CHUNK_PX, -(-c1 // CHUNK_PX)):
@@ -145,12 +167,15 @@ class ViewCache:
             target[...] = large[r0 : r0 + target.shape[0], c0 : c0 + target.shape[1]]
             return
 
+    def _want(self, key: Chunk) -> None:
+        self._wanted[key] = None
+        self._wanted.move_to_end(key)
+
     def _request(self, keys: list[Chunk]) -> None:
         with self._changed:
             for key in keys:
                 if key not in self._reading and key not in self._failed:
-                    self._wanted[key] = None
-                    self._wanted.move_to_end(key)
+                    self._want(key)
             while len(self._wanted) > _MAX_WANTED:
                 self._wanted.popitem(last=False)
             self._changed.notify_all()
@@ -175,6 +200,10 @@ class ViewCache:
         """Keep a chunk in memory, and drop those that were not used for longest; False if it could not be read."""
         with self._changed:
             self._reading.discard(key)
+            if key in self._stale:
+                self._stale.discard(key)
+                (self._first.append if key[0] == len(self.levels) - 1 else self._want)(key)
+                self._changed.notify_all()
             if chunk is None:
                 self._failed.add(key)
                 return False
@@ -204,6 +233,29 @@ class ViewCache:
                 self.on_failure(self.failure)
             return None
 
+    def forget(self, box: tuple[int, int, int, int]) -> None:
+        """Read the chunks of a box (r0, c0, r1, c1) of level 0 again, because its content has changed.
+
+        Chunks that are being read at this moment are read once more.
+        """
+        coarsest = len(self.levels) - 1
+        with self._changed:
+            for level, view in enumerate(self.levels):
+                side = CHUNK_PX << level
+                for row in range(box[0] // side, min(-(-box[2] // side), -(-view.shape[0] // CHUNK_PX))):
+                    for col in range(box[1] // side, min(-(-box[3] // side), -(-view.shape[1] // CHUNK_PX))):
+                        key = level, row, col
+                        self._failed.discard(key)
+                        old = self._chunks.pop(key, None)
+                        self._size_bytes -= 0 if old is None else old.nbytes
+                        if key in self._reading:
+                            self._stale.add(key)
+                        if level == coarsest and key not in self._first:
+                            self._first.append(key)
+                        elif old is not None:
+                            self._wanted[key] = None
+            self._changed.notify_all()
+
     @property
     def waiting(self) -> int:
         """Number of chunks that are requested or being read."""
@@ -224,28 +276,31 @@ class ViewCache:
 
 
 class LevelView:
-    """One level of a `ViewCache` as an array of shape (h, w, 3); slicing returns at once."""
+    """One level of a `ViewCache` as an array of shape (h, w, 3) or (h, w); slicing returns at once."""
 
     dtype = np.dtype(np.uint8)
-    ndim = 3
 
     def __init__(self, cache: ViewCache, number: int) -> None:
         self.cache = cache
         self._number = number
         height, width = (-(-length >> number) for length in cache.slide.hw)
-        self.shape = (height, width, 3)
+        self.shape = (height, width, *cache.slide.shape[2:])
+        self.ndim = len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of values."""
-        return self.shape[0] * self.shape[1] * 3
+        return math.prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> UInt8Array:
         hw = self.shape[0], self.shape[1]
-        return read_index(key, hw, lambda box: self.cache.window(self._number, *box))
+        if self.ndim == 3:
+            return read_index(key, hw, lambda box: self.cache.window(self._number, *box))
+        values = read_index(key, hw, lambda box: self.cache.window(self._number, *box)[..., None])
+        return values[..., 0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.asarray(self[:], dtype=dtype)

@@ -154,8 +154,12 @@ class SlidePlan:
         tissue: Tissue,
         mpp: float | None = None,
         magnification: float = 1.0,
+        create: bool = True,
     ) -> SlidePlan:
-        """Open or create the result of a run; see `slide_run_job` and `head_tile_px` for arguments and errors."""
+        """Open or create the result of a run.
+
+        See `slide_run_job`, `head_tile_px` and `SlideResult.open` for arguments and errors.
+        """
         check_match(head, model)
         factor, notes = scale_factor(slide, head, mpp)
         scaled = ScaledSlide(slide, factor)
@@ -163,7 +167,7 @@ class SlidePlan:
         fingerprint = _fingerprint(slide, head, model, tissue, factor, tile_px)
         hw = scaled.shape[0], scaled.shape[1]
         result, note = SlideResult.open(
-            path, hw, slide.mpp and slide.mpp * factor, factor, head.classes, fingerprint
+            path, hw, slide.mpp and slide.mpp * factor, factor, head.classes, fingerprint, create
         )
         notes += (note,) if note else ()
         wanted = tuple(block for block in result.blocks if tissue.touches(_level0(block.box, factor)))

@@ -1,0 +1,227 @@
+"""Jobs that hand blocks of a slide, or images, to the workers of a dask scheduler and wait for them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, SampathError
+from ..jobs import Job, Progress
+from . import worker
+
+if TYPE_CHECKING:
+    from ..predict.instances.settings import InstanceSettings
+    from ..predict.whole_slide import SlidePlan, SlideRun
+    from .spec import EncodeSpec, ModelSpec, SlideSpec
+
+CONNECT_S = 10
+"""How long to wait for the scheduler and for its first worker, in seconds."""
+_POLL_S = 0.5
+"""Interval of progress reports in seconds."""
+
+
+def cluster_slide_job(
+    plan: SlidePlan, spec: SlideSpec, address: str, objects: InstanceSettings | None = None
+) -> Job[tuple[SlideRun, tuple[str, ...]]]:
+    """Make a job that computes the blocks of a slide on the workers of a scheduler.
+
+    Args:
+        plan: The run; its result exists.
+        spec: The same run for the workers.
+        address: Address of the scheduler, such as "tcp://host:8786".
+        objects: How objects are separated, if they are.
+
+    Returns:
+        The result, and a sentence for each block that failed; the others are complete.
+
+    Raises:
+        ConfigError: If dask.distributed is not installed, or there is no scheduler or worker at the address.
+        SampathError: If a worker cannot take part.
+    """
+    from ..formats.maps.slide_objects import BlockObjectStore
+    from ..predict.whole_slide import SlideRun, slide_objects_job
+    from ..predict.whole_slide.objects_job import is_ready, settings_name
+
+    plan.mark_blank()
+    result = plan.result
+    missing = {block.name: block for block in plan.wanted if not result.is_done(block)}
+    with _connected(address) as client:
+        _check_workers(client, address, partial(worker.plan_of, spec))
+        tiles = {name: plan.tiles(block) for name, block in missing.items()}
+        compute = partial(worker.compute_block, spec)
+        failed = yield from _mapped(client, compute, tiles, plan.label, "tiles", _block_name)
+        found = None
+        if objects is not None and not failed:
+            store = BlockObjectStore(result.path, settings_name(objects))
+            ready = [
+                block for block in result.blocks if not store.has(block.name) and is_ready(result, block)
+            ]
+            names = {block.name: 1 for block in ready}
+            separate = partial(worker.separate_objects, spec, settings=objects)
+            failed = yield from _mapped(client, separate, names, "Separating objects", "blocks", _block_name)
+    if objects is not None and not failed:
+        found = yield from slide_objects_job(result, objects)
+    computed = sum(result.is_done(block) for block in missing.values())
+    skipped = len(plan.wanted) - len(missing)
+    return SlideRun(result.path, len(result.blocks), computed, skipped, plan.notes, found), tuple(
+        failed.values()
+    )
+
+
+def cluster_encode_job(
+    spec: EncodeSpec, paths: Sequence[str], address: str
+) -> Job[tuple[int, dict[str, str]]]:
+    """Make a job that encodes images on the workers of a scheduler.
+
+    Args:
+        spec: How they are encoded.
+        paths: The images; all workers see them and share the folder of the feature store.
+        address: Address of the scheduler.
+
+    Returns:
+        The number of tiles, and path -> message of each image that failed.
+
+    Raises:
+        ConfigError: If dask.distributed is not installed, or there is no scheduler or worker at the address.
+        SampathError: If a worker cannot take part.
+    """
+    with _connected(address) as client:
+        _check_workers(client, address, partial(worker.model_of, spec.model))
+        tiles: list[int] = []
+        work = dict.fromkeys(paths, 1)
+        encode = partial(worker.encode_image, spec)
+        failed = yield from _mapped(client, encode, work, "Encoding images", "images", str, tiles.append)
+    return sum(tiles), failed
+
+
+def common_precision(address: str, spec: ModelSpec) -> str:
+    """Return the precision in which all workers run an encoder.
+
+    Raises:
+        ConfigError: If they differ, or there is no scheduler or worker at the address.
+    """
+    with _connected(address) as client:
+        answers: dict[str, str] = client.run(worker.precision_of, spec)
+    if len(set(answers.values())) > 1:
+        each = ", ".join(f"{place}: {precision}" for place, precision in sorted(answers.items()))
+        raise ConfigError(
+            f"The workers would compute in different precisions ({each}); give one with --precision, such as float32."
+        )
+    return next(iter(answers.values()))
+
+
+def _block_name(name: str) -> str:
+    row, col = name.split("_")
+    return f"The block in row {row}, column {col}"
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Connect to a scheduler that has workers."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            "--scheduler needs dask.distributed, which is not installed; run 'pip install napari-sampath[cluster]'."
+        ) from error
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"No dask scheduler answers at '{address}'; start one with 'dask scheduler' and give the address that it "
+            "prints, such as tcp://host:8786."
+        ) from error
+    with client, client.as_current():
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"The scheduler at '{address}' has no workers; start at least one with 'dask worker {address} "
+                "--nthreads 1'."
+            ) from error
+        yield client
+
+
+def _check_workers(client: Any, address: str, action: Callable[[], object]) -> None:
+    """Raise an error unless all workers have this version and can take part."""
+    from .. import __version__
+
+    try:
+        answers: Mapping[str, tuple[str, str]] = client.run(worker.check, action)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"A worker of '{address}' has no napari-sampath {__version__} ({error}); install this version on all "
+            "machines."
+        ) from error
+    for place, (version, message) in answers.items():
+        if version != __version__:
+            raise ConfigError(
+                f"The worker {place} has version {version} of napari-sampath and this machine {__version__}; install "
+                "the same version on all machines."
+            )
+        if message:
+            raise SampathError(f"The worker {place} cannot take part: {message}")
+
+
+def _mapped(
+    client: Any,
+    function: Callable[[str], Any],
+    work: Mapping[str, int],
+    label: str,
+    unit: str,
+    name_of: Callable[[str], str],
+    on_result: Callable[[Any], object] = lambda _: None,
+) -> Job[dict[str, str]]:
+    """Run a function on the workers for each name, and wait.
+
+    Args:
+        client: The connection.
+        function: Called with each name.
+        work: Name -> its amount of work, for the progress.
+        label: Description for the progress.
+        unit: Unit of the progress.
+        name_of: Describes a name in messages.
+        on_result: Called with each return value.
+
+    Returns:
+        Name -> message of each call that failed.
+    """
+    from distributed import wait
+
+    total, done, failed = sum(work.values()), 0, {}
+    yield Progress(0, total, label, unit)
+    futures = {client.submit(function, name, pure=False): name for name in work}
+    pending = set(futures)
+    try:
+        while pending:
+            try:
+                finished, pending = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                finished = set()
+            for future in finished:
+                name = futures[future]
+                error = future.exception()
+                if error is None:
+                    on_result(future.result())
+                else:
+                    failed[name] = _message(name_of(name), error)
+                done += work[name]
+            yield Progress(done, total, label, unit)
+    finally:
+        client.cancel(list(pending), force=True)
+    return failed
+
+
+def _message(what: str, error: BaseException) -> str:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return (
+            f"{what} was given up, because its workers were lost several times; look into their logs (often the memory "
+            "is too small), and run the same command again."
+        )
+    if isinstance(error, SampathError):
+        return f"{what} failed: {error}"
+    return f"{what} failed ({type(error).__name__}: {error}); run the same command again."

@@ -1,0 +1,44 @@
+"""What workers are told: names and paths, which they resolve themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The model that each worker loads; see `predict.load_model`."""
+
+    name: str
+    weights: str | None = None
+    """Path that all workers see."""
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class SlideSpec:
+    """A whole-slide run whose result exists."""
+
+    slide: str
+    """Path that all workers see, like all paths here."""
+    head: str
+    """Name of a shipped head, or path of a bundle."""
+    model: ModelSpec
+    result: str
+    tissue: str
+    """File of the tissue mask, see `images.slides.tissue.save_tissue`."""
+    mpp: float | None = None
+    """Micrometres per pixel of the slide, if its file is wrong."""
+    at_mpp: float | None = None
+    """Micrometres per pixel at which the head runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSpec:
+    """Encoding of images into the feature store, whose folder all workers share."""
+
+    model: ModelSpec
+    use: str
+    """"clicks", "heads" or "both"."""
+    tile_px: int

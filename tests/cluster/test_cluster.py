@@ -1,0 +1,214 @@
+"""Runs on the workers of a dask scheduler: two processes, one of which is killed, give the result of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.data import immunohistochemistry
+
+from napari_sampath.cli import main
+from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, running
+from napari_sampath.errors import ConfigError, SampathError
+from napari_sampath.formats.maps import slide_result
+from napari_sampath.formats.maps.slide_objects import objects_of
+from napari_sampath.formats.maps.slide_result import SlideResult
+from napari_sampath.jobs import run
+from napari_sampath.predict import load_model
+from napari_sampath.predict.instances.settings import InstanceSettings
+
+distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+
+HW = (256, 320)
+PIXELS = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
+BLOCK_PX = 160
+SMALL_BLOCKS = f"""
+from napari_sampath.formats.maps import slide_result
+slide_result.BLOCK_PX, slide_result.CHUNK_PX = {BLOCK_PX}, {BLOCK_PX} >> 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four blocks on a small slide, in this process."""
+    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
+    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 4)
+    monkeypatch.setattr(running, "CONNECT_S", 60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[Any]:
+    """Two worker processes that start in 'folder'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMPATH_CACHE", str(folder / "cache"))
+        patch.setenv("SAMPATH_DEVICE", "cpu")
+        (folder / "small_blocks.py").write_text(SMALL_BLOCKS)
+        cluster = distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            local_directory=str(folder / "dask"),
+            preload=[str(folder / "small_blocks.py")],
+        )
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def slide(folder: Path) -> Path:
+    path = folder / "biopsy.svs"
+    text = f"Aperio Image Library v11\r\n{HW[1]}x{HW[0]}|AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(path, PIXELS, photometric="rgb", tile=(64, 64), description=text, metadata=None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, slide: Path) -> Path:
+    """The result of one process."""
+    output = folder / "expected.ome.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
+        patch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 4)
+        assert main(words(slide, output)) == 0
+    return output
+
+
+def words(slide: Path, output: Path, *more: str) -> list[str]:
+    fixed = ["--device", "cpu", "--tissue", "all", "--objects", "--quiet", "--json"]
+    return ["segment", str(slide), "--head", "gland-cnn", "-o", str(output), *fixed, *more]
+
+
+def assert_equal(first: Path, second: Path) -> None:
+    one, other = (SlideResult(path, HW) for path in (first, second))
+    assert one.is_complete
+    for name in ("classes", "confidence"):
+        np.testing.assert_array_equal(one.read(name, (0, 0, *HW)), other.read(name, (0, 0, *HW)))
+    objects, others = objects_of(first), objects_of(second)
+    assert objects is not None
+    assert others is not None
+    np.testing.assert_array_equal(objects.numbers((0, 0, *HW)), others.numbers((0, 0, *HW)))
+    np.testing.assert_array_equal(objects.table.box, others.table.box)
+
+
+@pytest.mark.timeout(600)
+def test_a_slide_on_two_workers(
+    client: Any, slide: Path, expected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "result.ome.zarr"
+    address = client.scheduler.address
+    capsys.readouterr()
+    assert main(words(slide, output, "--scheduler", address)) == 0
+    assert json.loads(capsys.readouterr().out)["computed"] == 4
+    assert_equal(output, expected)
+    assert main(words(slide, output, "--scheduler", address)) == 0
+    assert json.loads(capsys.readouterr().out)["computed"] == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_is_killed_in_a_run(client: Any, slide: Path, expected: Path, tmp_path: Path) -> None:
+    from napari_sampath.heads import load_head
+    from napari_sampath.images.slides import open_slide
+    from napari_sampath.images.slides.tissue import Tissue, save_tissue
+    from napari_sampath.predict.whole_slide import SlidePlan
+
+    head, tissue = load_head("gland-cnn"), Tissue(np.ones((1, 1), bool), max(HW))
+    model = ModelSpec(head.encoder_name, None, "cpu", "float32")
+    path = tmp_path / "result.ome.zarr"
+    with open_slide(slide) as opened:
+        plan = SlidePlan.make(opened, head, load_model(model.name, "cpu"), path, tissue)
+        save_tissue(path / "tissue.npz", tissue)
+        spec = SlideSpec(str(slide), "gland-cnn", model, str(path), str(path / "tissue.npz"))
+        job = cluster_slide_job(plan, spec, client.scheduler.address, InstanceSettings())
+        pids = list(client.run(os.getpid).values())
+        progress = next(job)
+        os.kill(pids[0], signal.SIGKILL)
+        try:
+            while True:
+                progress = next(job)
+        except StopIteration as stop:
+            done, failed = stop.value
+        assert progress.done
+        assert failed == ()
+        assert done.objects is not None
+    assert_equal(path, expected)
+
+
+def test_images_are_encoded_on_workers(client: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    path = folder / "tissue.png"
+    Image.fromarray(PIXELS[:64, :64]).save(path)
+    (folder / "broken.png").write_bytes(b"no image")
+    capsys.readouterr()
+    files = [str(path), str(folder / "broken.png")]
+    code = main(
+        ["encode", *files, "--for", "heads", "--scheduler", client.scheduler.address, "--json", "--quiet"]
+    )
+    done = json.loads(capsys.readouterr().out)
+    assert (code, done["images"], done["tiles"]) == (1, 1, 1)
+    assert "broken.png" in next(iter(done["failed"].values()))
+
+
+def test_workers_that_cannot_take_part_say_why(client: Any, slide: Path, tmp_path: Path) -> None:
+    class Plan:
+        result = SlideResult.open(tmp_path / "a.ome.zarr", HW, None, 1.0, (), {})[0]
+        wanted = result.blocks
+        label, notes = "", ()
+
+        def mark_blank(self) -> None:
+            """All blocks have tissue."""
+
+        def tiles(self, block: object) -> int:
+            return 1
+
+    spec = SlideSpec("/nowhere/biopsy.svs", "gland-cnn", ModelSpec("sampath-tiny"), str(Plan.result.path), "")
+    address = client.scheduler.address
+    with pytest.raises(SampathError, match=r"does not see '/nowhere/biopsy\.svs'"):
+        run(cluster_slide_job(Plan(), spec, address))  # type: ignore[arg-type]
+    with pytest.raises(SampathError, match=r"mask\.npz"):
+        run(cluster_slide_job(Plan(), replace(spec, slide=str(slide), tissue="mask.npz"), address))  # type: ignore[arg-type]
+    client.run(exec, "import napari_sampath; napari_sampath.__version__ = '0.0'")
+    with pytest.raises(ConfigError, match=r"has version 0\.0 of napari-sampath"):
+        run(cluster_slide_job(Plan(), spec, address))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://x", "127.0.0.1"])
+def test_an_address_that_does_not_answer(
+    address: str,
+    slide: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = address.format(port=taken.getsockname()[1])
+        assert main(words(slide, tmp_path / "result.ome.zarr", "--scheduler", address)) == 1
+    assert f"No dask scheduler answers at '{address}'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
+    with (
+        cluster,
+        pytest.raises(ConfigError, match="has no workers; start at least one"),
+        running._connected(cluster.scheduler_address),
+    ):
+        pass
