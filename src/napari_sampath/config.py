@@ -40,6 +40,9 @@ _VARIABLES = {
     "cache_limit_bytes": "SAMPATH_CACHE_LIMIT_BYTES",
     "precision": "SAMPATH_PRECISION",
     "reader": "SAMPATH_READER",
+    "server": "SAMPATH_SERVER",
+    "server_token_file": "SAMPATH_SERVER_TOKEN_FILE",
+    "server_ca": "SAMPATH_SERVER_CA",
 }
 """Field of `Config` -> environment variable."""
 
@@ -63,6 +66,12 @@ class Config:
     reader: str = ""
     """Name of the person who annotates, recorded with each object; empty records none. Environment:
     SAMPATH_READER."""
+    server: str = ""
+    """Address of a `sampath serve` that can be chosen in the docks. Environment: SAMPATH_SERVER."""
+    server_token_file: str = ""
+    """File with its token. Environment: SAMPATH_SERVER_TOKEN_FILE."""
+    server_ca: str = ""
+    """File with the certificate of a laboratory's own authority. Environment: SAMPATH_SERVER_CA."""
 
     @property
     def weights_dir(self) -> Path:
@@ -131,6 +140,9 @@ def load_config(**flags: object) -> Config:
         "cache_limit_bytes": 20 * 2**30,
         "precision": "auto",
         "reader": "",
+        "server": "",
+        "server_token_file": "",
+        "server_ca": "",
     }
     environment = {key: os.environ.get(variable) for key, variable in _VARIABLES.items()}
     values: dict[str, object] = {}
@@ -147,7 +159,8 @@ def load_config(**flags: object) -> Config:
     cache_dir, data_dir = (_folder(key, values[key]) for key in ("cache_dir", "data_dir"))
     check_length(str(values["reader"]), "reader", ConfigError)
     precision = _check_precision(str(values["precision"]))
-    return Config(cache_dir, data_dir, str(values["device"]), limit, precision, str(values["reader"]))
+    texts = (str(values[key]) for key in ("reader", "server", "server_token_file", "server_ca"))
+    return Config(cache_dir, data_dir, str(values["device"]), limit, precision, *texts)
 
 
 def sessions_folder() -> Path:

@@ -33,7 +33,7 @@ from .commands import (
     slide,
     training,
 )
-from .commands.machine import bench, cache, demo, doctor
+from .commands.machine import bench, cache, demo, doctor, serve
 from .output import Output
 from .subcommand import Subcommand
 
@@ -59,6 +59,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "export": export_import.EXPORT,
     "import": export_import.IMPORT,
     "figure": project.FIGURE,
+    "serve": serve.SUBCOMMAND,
     "bench": bench.SUBCOMMAND,
     "doctor": doctor.SUBCOMMAND,
 }

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import load_config
-from ..errors import JournalError, SampathError
+from ..errors import ConfigError, JournalError, SampathError
 from .output import Output
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..arrays import UInt8Array
+    from ..encoders.remote import RemoteEncoder
     from ..files import Write
     from ..images import LoadedImage
     from ..predict import Model
@@ -41,9 +42,12 @@ class Subcommand:
 
 
 def add_model(
-    parser: argparse.ArgumentParser, default: str | None = "sampath-tiny", precision: bool = True
+    parser: argparse.ArgumentParser,
+    default: str | None = "sampath-tiny",
+    precision: bool = True,
+    remote: bool = True,
 ) -> None:
-    """Declare `--model`, `--weights` and, if `precision` is True, `--precision` and `--compile`.
+    """Declare `--model`, `--weights` and, if `precision` is True, `--precision`, `--compile` and flags of a server.
 
     If `default` is None, the help text names the encoder of the head as the default.
     """
@@ -74,6 +78,21 @@ def add_model(
             action="store_true",
             help="compile the encoder; the first tile takes minutes, later tiles are faster",
         )
+    if precision and remote:
+        group.add_argument(
+            "--runs-on",
+            metavar="ADDRESS",
+            help="compute features on this server, such as https://host:8765 ('sampath serve' runs there)",
+        )
+        group.add_argument(
+            "--token-file", type=Path, metavar="FILE", help="file with the token of the server"
+        )
+        group.add_argument(
+            "--ca",
+            type=Path,
+            metavar="FILE",
+            help="certificate of your laboratory's authority, PEM, for the server",
+        )
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +113,28 @@ def load(args: argparse.Namespace, output: Output) -> Model:
     config = load_config()
     store = Store.from_config(config)
     compiled = getattr(args, "compile", False)
-    return output.run(
-        load_model_job(args.model, config.device, args.weights, store, args.precision, compiled)
+    job = load_model_job(
+        args.model, config.device, args.weights, store, args.precision, compiled, _server(args)
     )
+    return output.run(job)
+
+
+def _server(args: argparse.Namespace) -> RemoteEncoder | None:
+    """Connect to the server of `--runs-on`; None without this flag.
+
+    Raises:
+        ConfigError: If it cannot be used, or a flag is missing.
+    """
+    from ..encoders.remote import connect
+
+    address, token_file = getattr(args, "runs_on", None), getattr(args, "token_file", None)
+    if address is None:
+        return None
+    if token_file is None:
+        raise ConfigError(
+            "--runs-on needs --token-file; copy the file that 'sampath serve' wrote on the server."
+        )
+    return connect(address, token_file, args.ca)
 
 
 def open_image(path: Path, output: Output) -> LoadedImage:

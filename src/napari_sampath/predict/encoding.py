@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..arrays import Features
+from ..encoders.remote.client import CONNECTIONS
 from ..errors import ConfigError
 from ..geometry import Frame
 from ..images.slides import Slide
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..arrays import UInt8Array
     from ..encoders import Encoder
+    from ..encoders.remote import RemoteEncoder
     from ..store import Store
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,24 @@ class TileEncoder:
         self._is_cuda = device.type == "cuda"
         self._measured = not self._is_cuda
         self._uploads = torch.cuda.Stream(device) if self._is_cuda else None
+        self._server: RemoteEncoder | None = None
+
+    def use_server(self, server: RemoteEncoder) -> None:
+        """Ask a server for features first; tiles are computed here if it fails.
+
+        Raises:
+            ConfigError: If the server has another encoder; no tile has been sent then.
+        """
+        encoder, info = self.encoder, server.info
+        own = encoder.info.name, encoder.weights_digest, encoder.preprocessing_version
+        if (info.encoder, info.weights, info.preprocessing) != own:
+            what = "other weights of" if info.encoder == encoder.info.name else f"'{info.encoder}' and not"
+            raise ConfigError(
+                f"The server '{server.address}' has {what} '{encoder.info.name}'; start 'sampath serve' there with the "
+                "same model, weights and version."
+            )
+        self._server = server
+        self.precision = info.precision
 
     def encode(
         self, pixels: Any, frames: Iterable[Frame], store: Store | None = None, batch: int | None = None
@@ -104,6 +124,8 @@ class TileEncoder:
             if tile.features is None:
                 missing.append(tile)
             batch_size = min(batch or self._batch_size, self._limit)
+            if self._server is not None and self._server.works:
+                batch_size = max(batch_size, CONNECTIONS)
             # Run a partial batch rather than let stored tiles accumulate behind a missing one.
             if len(missing) >= batch_size or ((missing or running) and len(waiting) > 2 * batch_size):
                 launched = self._launch(missing)
@@ -118,7 +140,7 @@ class TileEncoder:
 
     def _look_up(self, frame: Frame, window: UInt8Array, store: Store | None) -> _Tile:
         tile = _Tile(frame, window, None)
-        if store is None:
+        if store is None and self._server is None:
             return tile
         encoder = self.encoder
         tile.key = FeatureKey.of(
@@ -129,13 +151,17 @@ class TileEncoder:
             self.precision,
             encoder.preprocessing_version,
         )
-        maps = store.get(tile.key, self.device)
+        maps = None if store is None else store.get(tile.key, self.device)
         if maps is not None:
             tile.features = Features(maps, frame, encoder.info.name)
         return tile
 
     def _launch(self, tiles: list[_Tile]) -> list[_Batch]:
         """Start the encoder on tiles, in smaller batches if memory runs out."""
+        answered = self._ask_server(tiles)
+        if answered:
+            done = {id(tile) for batch in answered for tile in batch.tiles}
+            return answered + self._launch([tile for tile in tiles if id(tile) not in done])
         if not tiles:
             return []
         try:
@@ -159,6 +185,20 @@ class TileEncoder:
         if self._is_cuda:
             torch.cuda.empty_cache()
         return self._launch(tiles[:half]) + self._launch(tiles[half:])
+
+    def _ask_server(self, tiles: list[_Tile]) -> list[_Batch]:
+        """Return the tiles that the server has computed, if there is one."""
+        if self._server is None or not self._server.works:
+            return []
+        questions = [
+            (tile.window, tile.frame.input_px, tile.key.digest) for tile in tiles if tile.key is not None
+        ]
+        answers = zip(tiles, self._server.features(questions), strict=True)
+        return [
+            _Batch([tile], {name: values.unsqueeze(0).to(self.device) for name, values in maps.items()})
+            for tile, maps in answers
+            if maps is not None
+        ]
 
     def _prepare(self, tiles: list[_Tile]) -> Tensor:
         """Resize and normalise tiles to (B, 3, S, S) on the device."""

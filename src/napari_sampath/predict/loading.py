@@ -11,6 +11,7 @@ from ..jobs import Job, Progress, run
 from .model import Model
 
 if TYPE_CHECKING:
+    from ..encoders.remote import RemoteEncoder
     from ..store import Store
 
 
@@ -21,15 +22,23 @@ def load_model_job(
     store: Store | None = None,
     precision: str = "auto",
     compiled: bool = False,
+    server: RemoteEncoder | None = None,
 ) -> Job[Model]:
-    """Make a job that loads a model and reports the download of its weights; see `load_model`."""
+    """Make a job that loads a model and reports the download of its weights; see `load_model`.
+
+    With a server, its encoder computes the features, in its precision.
+    """
     entry = registry[name]
     target = resolve_device(device)
     path = None if weights is None else Path(weights).expanduser()
     if entry.fetch is not None:
         path = yield from entry.fetch(path)
     yield Progress(0, 0, f"Loading {name}", "")
-    return Model(entry.build(path), target, store, precision, compiled)
+    if server is None:
+        return Model(entry.build(path), target, store, precision, compiled)
+    model = Model(entry.build(path), target, store, server.info.precision, compiled)
+    model.tiles.use_server(server)
+    return model
 
 
 def load_model(

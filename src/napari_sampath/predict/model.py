@@ -69,7 +69,7 @@ class Model:
             decoder = PromptDecoder(parts.prompt_encoder, parts.mask_decoder)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
         self.store = store
-        self._tiles = TileEncoder(self.encoder, self.device, self.precision, compiled)
+        self.tiles = TileEncoder(self.encoder, self.device, self.precision, compiled)
 
     @property
     def name(self) -> str:
@@ -108,7 +108,7 @@ class Model:
         """
         pixels = as_pixels(image)
         frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
-        (features,) = self._tiles.encode(pixels, [frame], self.store if keep else None)
+        (features,) = self.tiles.encode(pixels, [frame], self.store if keep else None)
         return features
 
     def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:
@@ -154,7 +154,7 @@ class Model:
             ImageError: If the array is not an image.
             ConfigError: If the device has too little memory.
         """
-        return self._tiles.encode(as_pixels(image), frames, self.store, batch)
+        return self.tiles.encode(as_pixels(image), frames, self.store, batch)
 
     def encode_job(
         self, image: Any, frames: Sequence[Frame], batch: int | None = None

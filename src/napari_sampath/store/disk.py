@@ -73,7 +73,11 @@ class DiskTier(StoreTier):
 
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
         """Return float16 maps on the CPU, or None if they are not cached; delete and log a damaged entry."""
-        path = self.path(key)
+        return self.find(key.digest)
+
+    def find(self, digest: str) -> dict[str, Tensor] | None:
+        """Return the maps of the key with this digest; see `get`."""
+        path = self._path(digest)
         try:
             maps = _read(path)
         except FileNotFoundError:

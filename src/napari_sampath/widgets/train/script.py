@@ -31,11 +31,14 @@ def train_script(folder: Path, kind: str, config: TrainingConfig, choice: ModelC
     changed = {"epochs": config.epochs, **changed}
     output = f"{folder.name}-{kind}.safetensors"
     flags: dict[str, object] = {"--data": folder, "--head": kind, "--model": choice.name}
-    flags |= {"--weights": choice.weights, "--device": None if choice.device == "auto" else choice.device}
+    flags |= {
+        "--weights": choice.weights,
+        "--device": None if choice.local_device == "auto" else choice.local_device,
+    }
     flags |= {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
     settings = ", ".join(f"{name}={value!r}" for name, value in changed.items())
     weights = "" if choice.weights is None else f", weights={str(choice.weights)!r}"
-    weights += "" if choice.device == "auto" else f", device={choice.device!r}"
+    weights += "" if choice.local_device == "auto" else f", device={choice.local_device!r}"
     python = f"""import napari_sampath as ns
 from napari_sampath.training import TrainingConfig
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from napari.utils.notifications import show_warning
 
 from ...arrays import ClassInfo
 from ...errors import ImageError, JournalError, SampathError
@@ -46,6 +47,7 @@ class Catalogue:
     """(name, description: what it is for, size, licence, and whether it is on this machine) of each promptable
     encoder."""
     devices: tuple[str, ...]
+    """Names of the devices, and the address of a server."""
     heads: tuple[str, ...]
     """Names of the heads that are shipped with the package."""
     cards: tuple[HeadCard, ...] = ()
@@ -82,12 +84,17 @@ class ModelChoice:
     weights: Path | None = None
     """Custom weights file; None for the default weights."""
 
+    @property
+    def local_device(self) -> str:
+        """The device of this machine; "auto" if a server is chosen."""
+        return "auto" if self.device.startswith("http") else self.device
+
 
 def catalogue_job() -> Job[Catalogue]:
     """List models, devices and heads; the first call imports torch, which takes several seconds."""
     yield Progress(0, 0, "Looking up the models")
     import_triton_isolated()
-    from ...config import resolve_device
+    from ...config import load_config, resolve_device
     from ...encoders import registry
     from ...heads import list_bundles
     from ...training.rounds.head_cards import head_card
@@ -106,6 +113,8 @@ def catalogue_job() -> Job[Catalogue]:
         except SampathError:
             continue
         devices.append(name)
+    if load_config().server:
+        devices.append(load_config().server)
     heads = tuple(list_bundles())
     return Catalogue(encoders, tuple(devices), heads, tuple(map(head_card, heads)), downloads)
 
@@ -237,7 +246,7 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
 
     Args:
         name: Name of the encoder.
-        device: "auto", or a device name.
+        device: "auto", a device name, or the address of a server that computes the features.
         weights: Custom weights file; None for the default weights.
         keep: Whether to cache features on disk.
     """
@@ -247,8 +256,16 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
     from ...predict import load_model_job
     from ...store import Store
 
-    store = Store.from_config(load_config()) if keep else None
-    model: Model = yield from load_model_job(name, device, weights, store)
+    config, server = load_config(), None
+    store = Store.from_config(config) if keep else None
+    if device.startswith("http"):
+        from ...encoders.remote import connect
+
+        yield Progress(0, 0, f"Connecting to {device}")
+        ca = Path(config.server_ca) if config.server_ca else None
+        server, device = connect(device, Path(config.server_token_file), ca), config.device
+        server.on_failure = show_warning
+    model: Model = yield from load_model_job(name, device, weights, store, server=server)
     return model
 
 

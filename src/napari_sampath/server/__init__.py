@@ -1,0 +1,1 @@
+"""`sampath serve`: features of tiles over HTTP, for machines without a fast device (extra `server`)."""

@@ -1,0 +1,357 @@
+"""Features from another machine: equal to the bit, over TLS, through bad connections, with wrong tokens and bodies."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import torch
+import trustme
+
+from napari_sampath.cli import main
+from napari_sampath.encoders.remote import RemoteEncoder, client, connect
+from napari_sampath.encoders.remote.protocol import FEATURES, MAX_BODY_BYTES, SHAPE, pack_pixels
+from napari_sampath.errors import ConfigError
+from napari_sampath.geometry import Frame
+from napari_sampath.predict import Model
+from napari_sampath.server import app
+from napari_sampath.server.serving import make_server, read_token
+from napari_sampath.tiling import tiles
+from support.models.patches import disc_image, patch_model
+from support.programs.feature_server import TOKEN, proxy, serving
+
+PIXELS = disc_image(3, (200, 200))[0]
+FRAMES = tiles(PIXELS.shape[:2], 128, 32)
+DIGEST = "0" * 64
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token.txt"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def remote_model() -> Model:
+    return patch_model()
+
+
+@pytest.fixture
+def address(remote_model: Model) -> Iterator[str]:
+    with serving(remote_model) as address:
+        yield address
+
+
+def messages(server: RemoteEncoder) -> list[str]:
+    said: list[str] = []
+    server.on_failure = said.append
+    return said
+
+
+def encoded(model: Model) -> list[torch.Tensor]:
+    return [features.maps["embedding"] for features in model.encode_tiles(PIXELS, FRAMES)]
+
+
+@cache
+def local_features() -> list[torch.Tensor]:
+    return encoded(patch_model())
+
+
+def assert_equal_to_local(model: Model) -> None:
+    for remote, local in zip(encoded(model), local_features(), strict=True):
+        assert remote.dtype == torch.float32
+        assert torch.equal(remote, local)
+
+
+def test_features_equal_local_ones_to_the_bit(remote_model: Model, address: str, token_file: Path) -> None:
+    model = patch_model()
+    server = connect(address, token_file)
+    said = messages(server)
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    assert model.encoder.passes == 0
+    assert remote_model.encoder.passes == len(FRAMES)
+    # Another person's tiles are there already; this one's are in the store and need no server
+    other = patch_model()
+    other.tiles.use_server(connect(address, token_file))
+    assert_equal_to_local(other)
+    assert (remote_model.encoder.passes, other.encoder.passes) == (len(FRAMES), 0)
+    assert_equal_to_local(model)
+    assert said == []
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_tls_checks_the_certificate(expired: bool, token_file: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    now = datetime.datetime.now(datetime.UTC)
+    end = now + datetime.timedelta(days=-1 if expired else 1)
+    issued = authority.issue_cert("127.0.0.1", not_before=now - datetime.timedelta(days=2), not_after=end)
+    certificate, ca = tmp_path / "certificate.pem", tmp_path / "ca.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    authority.cert_pem.write_to_path(str(ca))
+    with serving(patch_model(), certificate) as address:
+        assert address.startswith("https://")
+        with pytest.raises(ConfigError, match="its certificate is not trusted"):
+            connect(address, token_file)
+        if expired:
+            with pytest.raises(ConfigError, match="its certificate is not trusted"):
+                connect(address, token_file, ca)
+            return
+        model = patch_model()
+        model.tiles.use_server(connect(address, token_file, ca))
+        assert_equal_to_local(model)
+        assert model.encoder.passes == 0
+
+
+class Damage:
+    """Changes the first answers that carry features."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        self.kind, self.left = kind, count
+
+    def __call__(self, part: bytes) -> bytes | None:
+        # Whatever is shorter are headers
+        if len(part) < 1000:
+            return part
+        if self.left <= 0:
+            return part
+        self.left -= 1
+        if self.kind == "cut":
+            return None
+        if self.kind == "delay":
+            time.sleep(1)
+            return part
+        return part[:-9] + bytes([part[-9] ^ 1]) + part[-8:]
+
+
+@pytest.mark.parametrize("kind", ["cut", "corrupt"])
+def test_damaged_answers_are_asked_again(kind: str, address: str, token_file: Path) -> None:
+    with proxy(address, Damage(kind, 2)) as bad:
+        model = patch_model()
+        server = connect(bad, token_file)
+        said = messages(server)
+        model.tiles.use_server(server)
+        assert_equal_to_local(model)
+        assert (said, model.encoder.passes) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("cut", "there is no connection"),
+        ("corrupt", "its answer was damaged"),
+        ("delay", "does not answer in time"),
+    ],
+)
+def test_a_connection_that_stays_bad_means_this_machine(
+    kind: str, reason: str, address: str, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "delay":
+        monkeypatch.setattr(client, "ANSWER_S", 0.3)
+    with proxy(address, Damage(kind, 10**6)) as bad:
+        model = patch_model()
+        server = connect(bad, token_file)
+        said = messages(server)
+        model.tiles.use_server(server)
+        assert_equal_to_local(model)
+    assert len(said) == 1
+    assert reason in said[0]
+    assert "tiles are computed on this machine" in said[0]
+    assert not server.works
+
+
+def test_damaged_pixels_are_not_computed(address: str, token_file: Path, remote_model: Model) -> None:
+    def corrupt(part: bytes) -> bytes:
+        return part if part.startswith(b"GET") else part[:-5] + bytes([part[-5] ^ 1]) + part[-4:]
+
+    with proxy(address, questions=corrupt) as bad:
+        model = patch_model()
+        server = connect(bad, token_file)
+        said = messages(server)
+        model.tiles.use_server(server)
+        assert_equal_to_local(model)
+    assert len(said) == 1
+    assert remote_model.encoder.passes == 0
+
+
+def test_a_server_that_is_gone_is_replaced_by_this_machine(token_file: Path) -> None:
+    with serving(patch_model()) as address:
+        server = connect(address, token_file)
+    said = messages(server)
+    model = patch_model()
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    assert len(said) == 1
+    with pytest.raises(ConfigError, match="check the address"):
+        connect(address, token_file)
+
+
+def test_another_model_is_refused_before_a_tile_is_sent(
+    address: str, token_file: Path, remote_model: Model
+) -> None:
+    server = connect(address, token_file)
+    with pytest.raises(ConfigError, match="other weights of 'patches'"):
+        patch_model(seed=1).tiles.use_server(server)
+    assert remote_model.encoder.passes == 0
+
+
+def test_wrong_tokens_are_refused_and_then_ignored(address: str, token_file: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text("x" * 43)
+    for _ in range(app.MAX_FAILURES):
+        with pytest.raises(ConfigError, match="refuses the token"):
+            connect(address, wrong)
+    with pytest.raises(ConfigError, match="Too many wrong tokens"):
+        connect(address, token_file)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "body", "status"),
+    [
+        (DIGEST, "8,8,1024", pack_pixels(np.zeros((8, 8, 3), np.uint8)), 400),  # pixels of another digest
+        (DIGEST, "8,9,1024", pack_pixels(np.zeros((8, 8, 3), np.uint8)), 400),
+        (DIGEST, "9,8,1024", pack_pixels(np.zeros((800, 800, 3), np.uint8)), 400),  # more than announced
+        (DIGEST, "99999,99999,1024", b"", 400),
+        (DIGEST, "8", b"", 400),
+        (DIGEST, "8,8,1024", b"no pixels", 400),
+        (DIGEST, "8,8,1024", bytes(MAX_BODY_BYTES + 1), 413),
+        ("..%2F..%2Fetc", "8,8,1024", b"", 404),
+        ("ABC", "8,8,1024", b"", 400),
+    ],
+)
+def test_bad_requests_are_answered_by_a_sentence(
+    path: str, shape: str, body: bytes, status: int, address: str, remote_model: Model
+) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", SHAPE: shape}
+    answer = requests.post(address + FEATURES + path, data=body, headers=headers, timeout=30)
+    assert answer.status_code == status
+    assert len(answer.text) < 200
+    assert remote_model.encoder.passes == 0
+
+
+def test_a_body_without_length_is_limited(address: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", SHAPE: "8,8,1024"}
+    parts = (bytes(10**6) for _ in range(100))
+    try:
+        status = requests.post(
+            address + FEATURES + DIGEST, data=parts, headers=headers, timeout=30
+        ).status_code
+    except requests.ConnectionError:  # the server has closed the connection while the client was sending
+        status = 413
+    assert status == 413
+
+
+def test_fifty_clients_at_once(
+    address: str, token_file: Path, remote_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MAX_REQUESTS", 4)
+    before = threading.active_count()
+    expected = local_features()
+
+    def ask(number: int) -> torch.Tensor:
+        model = patch_model()
+        server = connect(address, token_file)
+        said = messages(server)
+        model.tiles.use_server(server)
+        frame: Frame = FRAMES[number % len(FRAMES)]
+        (features,) = model.encode_tiles(PIXELS, [frame])
+        assert (said, model.encoder.passes) == ([], 0)
+        return features.maps["embedding"]
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(ask, range(50)))
+    for number, answer in enumerate(answers):
+        assert torch.equal(answer, expected[number % len(FRAMES)])
+    # Starlette keeps up to 40 threads for answers
+    assert threading.active_count() <= before + 41
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "example.org"])
+def test_other_machines_need_a_certificate(host: str) -> None:
+    with pytest.raises(ConfigError, match="a certificate is needed"):
+        make_server(patch_model(), TOKEN, host, 0)
+
+
+def test_a_certificate_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("no certificate")
+    for path in (tmp_path / "no.pem", tmp_path / "missing.pem"):
+        with pytest.raises(ConfigError, match="cannot be used"):
+            make_server(patch_model(), TOKEN, "127.0.0.1", 0, path)
+
+
+def test_token_files_are_created_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "token.txt"
+    token, is_new = read_token(path)
+    assert (len(token), is_new, read_token(path)) == (43, True, (token, False))
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o644)
+        with pytest.raises(ConfigError, match="chmod 600"):
+            read_token(path)
+        path.chmod(0o600)
+    path.write_text("short")
+    with pytest.raises(ConfigError, match="has 5 characters"):
+        read_token(path)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        read_token(tmp_path / "missing" / "token.txt")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://example.org:8765", "is not encrypted"),
+        ("http://10.0.0.3", "is not encrypted"),
+        ("example.org", "is not the address of a server"),
+        ("ftp://example.org", "is not the address of a server"),
+        ("https://me:secret@example.org", "is not the address of a server"),
+        ("https://example.org/somewhere", "is not the address of a server"),
+        ("https://[broken", "is not the address of a server"),
+        ("https://example.org:port", "is not the address of a server"),
+    ],
+)
+def test_addresses_are_checked(address: str, words: str, token_file: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        connect(address, token_file)
+
+
+def test_the_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sampath serve` in a process, `sampath encode --runs-on` here."""
+    from PIL import Image
+
+    token, image = tmp_path / "token.txt", tmp_path / "tissue.png"
+    Image.fromarray(PIXELS[:64, :64]).save(image)
+    flags = ["--runs-on", "http://127.0.0.1:1", "--cache", str(tmp_path / "cache")]
+    encode = ["encode", str(image), "--for", "heads", "--json"]
+    assert main([*encode, *flags]) == 1
+    assert "--runs-on needs --token-file" in capsys.readouterr().err
+    command = [sys.executable, "-m", "napari_sampath", "serve", "--token-file", str(token), "--port", "0"]
+    process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Serving sampath-tiny at http://127.0.0.1:")
+        flags[1] = line.split()[3].rstrip(";")
+        assert main([*encode, *flags, "--token-file", str(token)]) == 0
+        assert '"tiles": 1' in capsys.readouterr().out
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (0, 130)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
