@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 WINDOW_PX = (1280, 800)
-WALKS = ("project", "image", "slide")
+WALKS = ("project", "image", "slide", "segmentation")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,9 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _walk(sample: Sample, args: argparse.Namespace) -> int:
+    from ..slides.large_slide import write_large_slide
     from .project_steps import ProjectWorkflow
     from .report import write_report
-    from .slide_steps import SlideWorkflow, slide_path
+    from .slide_steps import SIDE_PX, SlideSegmentation, SlideWorkflow, slide_path
     from .steps import MainWorkflow
 
     output: Path = args.output
@@ -80,9 +81,15 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
         sys.stderr.write(
             "The slide of the test data is missing; set SAMPATH_DATA to show the walk on a slide.\n"
         )
-    elif args.only in (None, "slide"):
+    if slide is not None and args.only in (None, "slide"):
         with _window(args) as (viewer, state):
             follow(SlideWorkflow(viewer, state, slide, output, "slide-"))
+    if slide is not None and args.only in (None, "segmentation"):
+        with tempfile.TemporaryDirectory() as folder, _window(args) as (viewer, state):
+            write_large_slide(slide, Path(folder) / "four-blocks.tif", SIDE_PX, 4)
+            follow(
+                SlideSegmentation(viewer, state, Path(folder) / "four-blocks.tif", output, "segmentation-")
+            )
     files = write_report(output, sample, steps, facts)
     failed = [step.title for step in steps if step.error]
     sys.stdout.write(f"{len(steps) - len(failed)} of {len(steps)} steps done; see {files[0]}.\n")

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_sampath.widgets.canvas.slide_layer import add_slide, slide_of
 from napari_sampath.widgets.canvas.viewport import camera
 from napari_sampath.widgets.demo import add_docks, bring_to_front
+from napari_sampath.widgets.segment.slide_layers import RESULT, TISSUE
 from napari_sampath.widgets.viewer.mouse import Mode
 
 from ..__main__ import ROOT
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+    from napari_sampath.formats.maps.slide_result import Block, SlideResult
     from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
 NAME = "CMU-1-Small-Region"
@@ -135,4 +137,112 @@ class SlideWorkflow(Walk):
         """Centre the view, with a number of screen pixels per pixel of the slide."""
         image = self.driver.image
         camera(self.viewer).center = tuple(image.data_to_world(GLAND_XY[::-1])[-2:])
+        camera(self.viewer).zoom = zoom / float(image.scale[-1])
+
+
+SIDE_PX, CORNER = 12_288, 6_144
+"""Side of the slide whose blocks are segmented, and where four of them meet."""
+BRUSH_PX = 420
+"""Side of the region around this corner where tissue is painted, in pixels of the slide."""
+HEAD = "gland-cnn"
+
+
+class SlideSegmentation(Walk):
+    """A slide of four blocks: tissue, growing result, objects across the borders of blocks.
+
+    Args:
+        viewer: The viewer.
+        state: State of the viewer.
+        path: The slide.
+        output: Folder for screenshots.
+        prefix: First letters of the names of the screenshots.
+    """
+
+    def __init__(self, viewer: Viewer, state: ViewerState, path: Path, output: Path, prefix: str) -> None:
+        super().__init__(viewer, state, output, prefix)
+        self.annotate, self.segment, _ = add_docks(viewer, state)
+        self._path = path
+
+    def plan(self) -> list[tuple[str, Callable[[], str]]]:
+        """List the steps."""
+        return [
+            ("Find the tissue", self._tissue),
+            ("Paint where to segment", self._paint),
+            ("Watch the result grow", self._grow),
+            ("Finish the result", self._finish),
+            ("Add objects across a border of blocks", self._add),
+        ]
+
+    def message_of(self, title: str) -> str:
+        """Return the message of a dock."""
+        dock = {"Annotate": self.annotate, "Auto-segment": self.segment}[title]
+        return str(dock.status.message.text())
+
+    def _tissue(self) -> str:
+        image = add_slide(self.viewer, self._path)
+        self._driver = GuiDriver(self.viewer, image)
+        wait_until(lambda: self.state.annotator is not None, TIMEOUT_S, "the session of the slide")
+        self.driver.settle()
+        bring_to_front(self.segment)
+        self.driver.press(self.segment.tissue_button)
+        wait_until(lambda: TISSUE in self.viewer.layers, TIMEOUT_S, "the tissue")
+        wait_until(lambda: image.data[0].cache.waiting == 0, TIMEOUT_S, "the pixels in view")
+        share = float((self.viewer.layers[TISSUE].data > 0).mean())
+        return f"{share:.0%} of the slide is tissue, shown in green."
+
+    def _paint(self) -> str:
+        layer = self.viewer.layers[TISSUE]
+        layer.data = layer.data * 0
+        self._look(0.5)
+        layer.brush_size = 6
+        half = BRUSH_PX / 2
+        for y in range(int(CORNER - half), int(CORNER + half) + 1, 70):
+            self.driver.drag([(CORNER - half, y), (CORNER + half, y)])
+        marked = int((layer.data > 0).sum())
+        self._check(marked > 0, "the brush marked no tissue")
+        return f"A person erased the tissue and painted {marked} pixels of the mask around the corner of four blocks."
+
+    def _grow(self) -> str:
+        self.segment.head.setValue(HEAD)
+        self.segment.refresh()
+        combo = self.segment.region.combo
+        combo.setCurrentIndex(combo.findData("image"))
+        self.driver.press(self.segment.run_button)
+        wait_until(lambda: RESULT in self.viewer.layers, TIMEOUT_S, self.message_of("Auto-segment"))
+        result = self.segment.slide_runs._run.plan.result
+        wait_until(lambda: any(map(result.is_done, self._near(result))), TIMEOUT_S, "the first block")
+        done = sum(map(result.is_done, self._near(result)))
+        return f"{done} of 4 blocks around the corner are segmented, and can be seen while the others are computed."
+
+    def _finish(self) -> str:
+        wait_until(lambda: not self.segment.runner.busy, 2 * TIMEOUT_S, "the result")
+        self._check(self.segment.slide_runs.shows_result, self.message_of("Auto-segment"))
+        wait_until(lambda: self.viewer.layers[RESULT].data[0].cache.waiting == 0, TIMEOUT_S, "the last block")
+        return self.message_of("Auto-segment")
+
+    def _add(self) -> str:
+        combo = self.segment.region.combo
+        combo.setCurrentIndex(combo.findData("view"))
+        self.driver.press(self.segment.add_button)
+        wait_until(
+            lambda: not self.segment.runner.busy and not self.segment.apply_queue.busy,
+            TIMEOUT_S,
+            "the objects",
+        )
+        boxes = [record.box for record in self.annotator.session.document.objects.values()]
+        crossing = [box for box in boxes if box[0] < CORNER < box[2] or box[1] < CORNER < box[3]]
+        self._check(bool(crossing), f"none of {len(boxes)} objects crosses a border of blocks")
+        self.viewer.layers[RESULT].visible = False
+        self._look(1.0)
+        self.driver.settle()
+        return f"{len(boxes)} objects were added; {len(crossing)} of them lie in more than one block and are whole."
+
+    @staticmethod
+    def _near(result: SlideResult) -> list[Block]:
+        return result.blocks_in((CORNER - 1, CORNER - 1, CORNER + 1, CORNER + 1))
+
+    def _look(self, zoom: float) -> None:
+        """Centre the view on the corner, with a number of screen pixels per pixel of the slide."""
+        image = self.driver.image
+        camera(self.viewer).center = tuple(image.data_to_world((CORNER, CORNER))[-2:])
         camera(self.viewer).zoom = zoom / float(image.scale[-1])

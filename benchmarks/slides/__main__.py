@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..__main__ import ROOT, machine
 from ..table import Row, to_markdown, to_text
-from . import annotating, display, reading, window
+from . import annotating, display, reading, runs, window
 from .large_slide import SIDE_PX, write_large_slide
 
 PAGE = ROOT / "docs" / "slides-benchmark.md"
@@ -54,6 +54,7 @@ def main() -> int:
             display.rows(large, options.quick),
             window.rows(large, options.quick),
             annotating.rows(options.quick),
+            runs.rows(small, options.quick),
         )
         for row in chain(*parts):
             print("  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)

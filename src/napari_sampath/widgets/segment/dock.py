@@ -26,8 +26,9 @@ from .head_card_view import HeadCardView
 from .head_warning import HeadWarning
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
-from .script import segment_script
+from .script import segment_script, slide_script
 from .selectors import MAGNIFICATION_HINT, MAGNIFICATIONS, HeadSelector, RegionSelector
+from .slide_runs import TISSUE_HINT, SlideRuns
 from .uncertain_regions import UncertainRegions
 
 __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
@@ -61,6 +62,8 @@ class SegmentDock(Dock):
         set_items(self.magnification, MAGNIFICATIONS.items())
         self.run_button = button("Segment", RUN_HINT, self.run)
         self.add_button = button("Add objects", ADD_HINT, self._add_objects)
+        self.slide_runs = SlideRuns(self.state, self.runner, self.apply_queue, self)
+        self.tissue_button = button("Tissue…", TISSUE_HINT, self.slide_runs.show_tissue)
         self.summary = label(wrap=True)
         self.filters = ResultFilterForm()
         self.uncertain = UncertainRegions(self.state)
@@ -76,7 +79,7 @@ class SegmentDock(Dock):
             ),
             self.card,
             self.warning,
-            row(self.run_button, self.add_button, self.script_button),
+            row(self.run_button, self.add_button, self.tissue_button, self.script_button),
             self.summary,
             group("Filter the result, without running the head again", self.filters),
             self.status,
@@ -112,7 +115,10 @@ class SegmentDock(Dock):
         self.uncertain.next_button.setEnabled(state.session is not None)
         # Another head would suggest that its objects are added.
         fitting = self._shows_result and self.head.value() == self._result_head
-        self.add_button.setEnabled(fitting and free and not self.apply_queue.busy)
+        of_slide = self.slide_runs.shows_result and self.head.value() == self.slide_runs.head
+        self.add_button.setEnabled((fitting or of_slide) and free and not self.apply_queue.busy)
+        self.tissue_button.setVisible(self._slide is not None)
+        self.tissue_button.setEnabled(free)
         self._show_summary(fitting)
 
     def _connect(self) -> None:
@@ -124,6 +130,8 @@ class SegmentDock(Dock):
         self.uncertain.message.connect(self.status.say)
         self.everything.find_requested.connect(self._find_everything)
         self.everything.classify_requested.connect(self._classify)
+        self.slide_runs.message.connect(self.status.say)
+        self.slide_runs.changed.connect(self.refresh)
         state.changed.connect(self.refresh)
         state.image_chosen.connect(self.region.suggest)
         state.training.changed.connect(self._select_accepted_head)
@@ -137,6 +145,11 @@ class SegmentDock(Dock):
         self.uncertain.next_button.setText(f"{self.uncertain.next_button.text()} ({key})")
         self.region.suggest()
         self._select_accepted_head()
+
+    @property
+    def _slide(self) -> Any:
+        """The slide that is open; None for an image that is in memory."""
+        return None if self.state.session is None else self.state.session.slide
 
     @property
     def _shows_result(self) -> bool:
@@ -171,12 +184,12 @@ class SegmentDock(Dock):
         region = self.region.value()
         if region is None:
             self.status.say("The region is empty; draw a box on the image, or select the whole image.")
-        elif self.state.session is not None and self.state.session.slide is not None:
+        elif self._slide is not None:
             height, width = region[2] - region[0], region[3] - region[1]
             if height * width > MAX_SLIDE_PX:
                 self.status.say(
                     f"The region has {width} x {height} px, and at most {MAX_SLIDE_PX:,} px of a slide are segmented "
-                    "here; zoom in and choose the view, or run 'sampath segment' on the whole slide."
+                    "at once; zoom in and choose the view, or choose the whole image, which is segmented in blocks."
                 )
                 return None
         return region
@@ -190,6 +203,8 @@ class SegmentDock(Dock):
         region = self.region.value()
         if head is None or region is None:
             return "Select a head and a region first."
+        if session.slide is not None and self.region.is_whole:
+            return slide_script(file, head)
         whole = region == (0, 0, *session.hw)
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name
@@ -211,6 +226,12 @@ class SegmentDock(Dock):
     def run(self) -> None:
         """Run the selected head on the selected region."""
         session, head = self.state.session, self.head.value()
+        if self._slide is not None and head is not None and self.region.is_whole:
+            self.head.chosen = True
+            self.result = None
+            title = self.head.combo.currentText()
+            self.slide_runs.start(head, title, self.magnification.currentData())
+            return
         region = None if session is None or head is None else self._selected_region()
         if session is None or head is None or region is None:
             return
@@ -271,6 +292,9 @@ class SegmentDock(Dock):
 
     def _add_objects(self) -> None:
         session, result, image = self.state.session, self.result, self._result_image
+        if session is not None and result is None and self.slide_runs.shows_result:
+            self.slide_runs.add_objects(self.region.value())
+            return
         if session is None or result is None or not self._shows_result:
             return
 

@@ -56,3 +56,31 @@ objects = from_segmentation(result, {result_filter!r})
 labels = objects.label_map()
 """
     return Script(command, python, NOTE)
+
+
+def slide_script(file: Path, head: str) -> Script:
+    """Describe a run of a head on a whole slide.
+
+    Args:
+        file: The slide.
+        head: Name of a shipped head, or path of a bundle.
+    """
+    output = f"{file.stem}.ome.zarr"
+    command = command_line("segment", (file,), {"--head": head, "--output": output, "--objects": ()})
+    python = f"""from pathlib import Path
+
+from napari_sampath import load_head, load_model
+from napari_sampath.images.slides import open_slide
+from napari_sampath.images.slides.tissue import find_tissue
+from napari_sampath.jobs import run
+from napari_sampath.predict.instances.settings import InstanceSettings
+from napari_sampath.predict.whole_slide import slide_run_job
+
+head = load_head({head!r})
+with open_slide({str(file)!r}) as slide:
+    job = slide_run_job(
+        slide, head, load_model(head.encoder_name), Path({output!r}), find_tissue(slide), objects=InstanceSettings()
+    )
+    print(run(job))
+"""
+    return Script(command, python, "The tissue is found again, without changes that you painted.")

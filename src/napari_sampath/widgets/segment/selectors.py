@@ -107,6 +107,11 @@ class RegionSelector:
         if session is not None:
             select(self.combo, "view" if max(session.hw) > SINGLE_TILE_PX else "image")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole image is selected."""
+        return bool(self.combo.currentData() == "image")
+
     def value(self) -> Box | None:
         """Return the selected region (r0, c0, r1, c1) in pixels; None if it is empty."""
         session, image = self._state.session, self._state.image

@@ -1,0 +1,80 @@
+"""Objects in the result of a slide that a person adds to the annotations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...annotations import Box
+from ...arrays import LocalMask
+from ...errors import ConfigError
+from ...formats.maps.slide_objects import objects_of
+from ...jobs import Job, Progress
+from .new_objects import NewObject, NewObjects
+
+if TYPE_CHECKING:
+    from ...arrays import BoolArray
+    from ...formats.maps.slide_result import SlideResult
+
+MAX_OBJECTS = 20_000
+"""Largest number of objects that are added at once."""
+_REPORT = 64
+
+
+def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObjects]:
+    """Make a job that reads the objects that reach into a box of a slide; each is read whole.
+
+    Args:
+        result: The result, with objects.
+        head: Name of the head.
+        box: (r0, c0, r1, c1) in level-0 pixels of the slide.
+
+    Raises:
+        ConfigError: If there are more than `MAX_OBJECTS`.
+    """
+    objects = objects_of(Path(result.path))
+    if objects is None:
+        return NewObjects((), (), head, box)
+    r0, c0, r1, c1 = (value / result.factor for value in box)
+    boxes = objects.table.box
+    inside = (boxes[:, 0] < r1) & (boxes[:, 2] > r0) & (boxes[:, 1] < c1) & (boxes[:, 3] > c0)
+    rows = np.flatnonzero(inside)
+    if len(rows) > MAX_OBJECTS:
+        raise ConfigError(
+            f"There are {len(rows):,} objects in this region, and at most {MAX_OBJECTS:,} are added at once; zoom in "
+            "and choose the view, or draw a smaller box."
+        )
+    new = []
+    for done, row in enumerate(rows):
+        if done % _REPORT == 0:
+            yield Progress(done, len(rows), "Reading the objects", "objects")
+        place = tuple(map(int, boxes[row]))
+        bits: BoolArray = objects.numbers(place) == row + 1  # type: ignore[arg-type]
+        mask = level0_mask(bits, place[:2], result.factor)  # type: ignore[arg-type]
+        new.append(NewObject(int(objects.table.class_id[row]), mask, float(objects.table.score[row])))
+    used = {obj.class_id for obj in new}
+    classes = tuple(info for info in result.classes_of_head if info.id in used)
+    return NewObjects(tuple(new), classes, head, box)
+
+
+def level0_mask(bits: BoolArray, origin_rc: tuple[int, int], factor: float) -> LocalMask:
+    """Scale a mask of a result to level-0 pixels of the slide.
+
+    Args:
+        bits: (h, w) bool.
+        origin_rc: Its first pixel (row, col) in the result.
+        factor: Level-0 pixels per pixel of the result.
+    """
+    if factor == 1:
+        return LocalMask.from_dense(bits, *origin_rc)
+    # Each level-0 pixel belongs to the pixel of the result that contains its centre
+    spans = []
+    for first, length in zip(origin_rc, bits.shape, strict=True):
+        start, stop = math.ceil(first * factor - 0.5), math.ceil((first + length) * factor - 0.5)
+        index = np.floor((np.arange(start, stop) + 0.5) / factor).astype(np.int64) - first
+        spans.append((start, np.clip(index, 0, length - 1)))
+    (top, rows), (left, cols) = spans
+    return LocalMask.from_dense(bits[rows[:, None], cols], top, left)

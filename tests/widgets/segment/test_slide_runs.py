@@ -1,0 +1,169 @@
+"""Segmentation of whole slides from the Auto-segment dock: tissue, growing result, objects."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from benchmarks.gui_driver import GuiDriver, wait_until
+
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.formats.maps import slide_result
+from napari_sampath.formats.maps.slide_objects import objects_of
+from napari_sampath.images.slides.tissue import load_tissue
+from support.models.discs import loader
+from support.models.patches import disc_image, patch_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.gui
+
+BLOCK_PX = 800
+HW = (1000, 1500)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four blocks on a small slide, which is not read into memory."""
+    from napari_sampath.widgets.viewer import jobs
+
+    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
+    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
+    monkeypatch.setattr(jobs, "MAX_SLIDE_PX", 10)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear head that finds purple discs on pink."""
+    from napari_sampath.training import TrainingConfig, open_dataset, train
+
+    path = tmp_path_factory.mktemp("train")
+    folder = DatasetFolder.create(path / "discs", (ClassInfo(1, "object", (0, 158, 115)),))
+    for number in range(5):
+        folder.save_image(Snapshot(f"disc {number}", *disc_image(number)))
+    config = TrainingConfig(epochs=20, batch_size=2, patience=0)
+    return train(open_dataset(folder.path), "linear", config, patch_model(), path / "discs.safetensors")
+
+
+@pytest.fixture
+def open_slide(viewers: Callable[[], Any], bundle: Path, tmp_path: Path) -> tuple[Any, Any, GuiDriver]:
+    """Open a slide of discs, one of which crosses a border of blocks, with the dock; select the head."""
+    from napari_sampath.widgets.canvas.slide_layer import add_slide
+    from napari_sampath.widgets.segment.dock import SegmentDock
+    from napari_sampath.widgets.viewer.viewer_state import ViewerState
+
+    pixels, labels = disc_image(3, (250, 250))
+    centre = int(np.flatnonzero(labels.any(axis=0)).mean())
+    pixels = np.roll(np.tile(pixels, (4, 6, 1)), BLOCK_PX - centre, axis=1)
+    path = tmp_path / "discs.tif"
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression="zstd", metadata=None)
+    viewer = viewers()
+    state = ViewerState(viewer, load_model=loader(patch_model()), sessions_dir=tmp_path / "sessions")
+    dock = SegmentDock(viewer, state)
+    viewer.window.add_dock_widget(dock, name="Auto-segment", area="right")
+    layer = add_slide(viewer, path)
+    wait_until(lambda: state.session is not None and state.model is not None, 120, "the session")
+    dock.head._files.append(bundle)
+    dock.refresh()
+    dock.head.setValue(str(bundle))
+    dock.refresh()
+    driver = GuiDriver(viewer, layer)
+    driver.settle()
+    return viewer, dock, driver
+
+
+def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
+    open_slide: tuple[Any, Any, GuiDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock, driver = open_slide
+    session = dock.state.session
+    # Tissue: everything here; the person erases the right end
+    driver.press(dock.tissue_button)
+    wait_until(lambda: "Tissue" in viewer.layers, 60, "the tissue")
+    tissue = viewer.layers["Tissue"]
+    assert np.asarray(tissue.data).all()
+    tissue.mode = "erase"
+    tissue.brush_size = 2
+    driver.drag([(1490, 10), (1490, 990)])
+    assert not np.asarray(tissue.data)[:, -1].any()
+    saved = load_tissue(dock.slide_runs._tissue_file(session))
+    assert saved is not None
+    np.testing.assert_array_equal(saved.mask, np.asarray(tissue.data) > 0)
+    # The first block can be seen while the second one is not finished
+    first, go_on = threading.Event(), threading.Event()
+    mark = slide_result.SlideResult.mark
+
+    def gated(result: Any, block: Any) -> None:
+        if first.is_set():
+            go_on.wait(60)
+        mark(result, block)
+        first.set()
+
+    monkeypatch.setattr(slide_result.SlideResult, "mark", gated)
+    dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
+    driver.press(dock.run_button)
+    wait_until(lambda: "Segmentation of the slide" in viewer.layers, 60, "the growing result")
+    shown = viewer.layers["Segmentation of the slide"]
+    wait_until(lambda: np.asarray(shown.data[0]).any(), 60, "the first block")
+    assert dock.runner.busy
+    assert not tissue.visible
+    go_on.set()
+    wait_until(lambda: not dock.runner.busy, 60, "the result")
+    result = dock.slide_runs.result
+    assert result is not None, dock.status.message.text()
+    assert "the result is kept" in dock.status.message.text()
+    wait_until(lambda: shown.data[0].cache.waiting == 0, 60, "the last block")
+    np.testing.assert_array_equal(np.asarray(shown.data[0]), result.classes((0, 0, *HW)))
+    assert not session.document.objects, "a result is no annotation"
+
+    # Adding the objects in view, one of which lies in two blocks
+    objects = objects_of(result.path)
+    assert objects is not None
+    box = objects.table.box
+    crossing = (box[:, 1] < BLOCK_PX) & (box[:, 3] > BLOCK_PX)
+    assert crossing.any()
+    monkeypatch.setattr(dock.region, "value", lambda: (0, BLOCK_PX - 5, HW[0], BLOCK_PX + 5))
+    driver.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the objects")
+    near = (box[:, 1] < BLOCK_PX + 5) & (box[:, 3] > BLOCK_PX - 5)
+    assert len(session.document.objects) == near.sum()
+    assert sorted(obj.area_px for obj in session.document.objects.values()) == sorted(
+        objects.table.area_px[near]
+    )
+    # The same objects are not added twice
+    driver.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the objects")
+    assert len(session.document.objects) == near.sum()
+
+
+def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any, Any, GuiDriver]) -> None:
+    viewer, dock, driver = open_slide
+    driver.press(dock.tissue_button)
+    wait_until(lambda: "Tissue" in viewer.layers, 60, "the tissue")
+    tissue = viewer.layers["Tissue"]
+    tissue.data = np.zeros_like(tissue.data)
+    dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
+    driver.press(dock.run_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the message")
+    assert "No tissue is marked" in dock.status.message.text()
+    tissue.data = np.ones_like(tissue.data)
+    driver.press(dock.run_button)
+    driver.press(dock.status.cancel_button)
+    assert not dock.runner.busy
+    assert dock.runner.wait(60)
+    driver.press(dock.run_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the result")
+    assert dock.slide_runs.result is not None
+    assert dock.slide_runs.result.is_complete
+
+    # The same run as a script
+    dock.state.image.metadata["sampath_file"] = __file__
+    script = dock.script()
+    assert "--output test_slide_runs.ome.zarr --objects" in script.command
+    compile(script.python, "script", "exec")
