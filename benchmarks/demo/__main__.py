@@ -54,10 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _walk(sample: Sample, args: argparse.Namespace) -> int:
-    from ..slides.large_slide import write_large_slide
     from .project_steps import ProjectWorkflow
     from .report import write_report
-    from .slide_steps import SIDE_PX, SlideSegmentation, SlideWorkflow, slide_path
+    from .slide_steps import SlideSegmentation, SlideWorkflow, slide_path, write_four_blocks
     from .steps import MainWorkflow
 
     output: Path = args.output
@@ -86,7 +85,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
             follow(SlideWorkflow(viewer, state, slide, output, "slide-"))
     if slide is not None and args.only in (None, "segmentation"):
         with tempfile.TemporaryDirectory() as folder, _window(args) as (viewer, state):
-            write_large_slide(slide, Path(folder) / "four-blocks.tif", SIDE_PX, 4)
+            write_four_blocks(slide, Path(folder) / "four-blocks.tif")
             follow(
                 SlideSegmentation(viewer, state, Path(folder) / "four-blocks.tif", output, "segmentation-")
             )

@@ -7,8 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import tifffile
+from PIL import Image
 from qtpy.QtCore import Qt
 
+from napari_sampath.images.slides import open_slide
 from napari_sampath.widgets.canvas.slide_layer import add_slide, slide_of
 from napari_sampath.widgets.canvas.viewport import camera
 from napari_sampath.widgets.demo import add_docks, bring_to_front
@@ -147,6 +151,34 @@ BRUSH_PX = 420
 HEAD = "gland-cnn"
 
 
+def write_four_blocks(source: Path, target: Path) -> None:
+    """Write a slide of four blocks that repeats a structure of a small slide, with one of them on the corner."""
+    half = 512
+    x, y = (int(value) for value in GLAND_XY)
+    with open_slide(source) as slide:
+        crop = slide.read((y - half, x - half, y + half, x + half))
+    crop = np.roll(crop, (half, half), axis=(0, 1))
+    with tifffile.TiffWriter(target) as writer:
+        for level in range(4):
+            side = SIDE_PX >> level
+            scaled = np.asarray(Image.fromarray(crop).reduce(2**level))
+            starts = range(0, side, 256)
+            scaled = np.tile(scaled, (max(1, 256 // len(scaled)), max(1, 256 // len(scaled)), 1))
+            places = [(row % len(scaled), col % len(scaled)) for row in starts for col in starts]
+            writer.write(
+                (np.ascontiguousarray(scaled[row : row + 256, col : col + 256]) for row, col in places),
+                shape=(side, side, 3),
+                dtype=np.uint8,
+                tile=(256, 256),
+                photometric="rgb",
+                compression="zstd",
+                subfiletype=int(level > 0),
+                resolution=(20_000 / 2**level,) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+
+
 class SlideSegmentation(Walk):
     """A slide of four blocks: tissue, growing result, objects across the borders of blocks.
 
@@ -203,6 +235,7 @@ class SlideSegmentation(Walk):
         return f"A person erased the tissue and painted {marked} pixels of the mask around the corner of four blocks."
 
     def _grow(self) -> str:
+        wait_until(lambda: self.segment.head.combo.findData(HEAD) >= 0, TIMEOUT_S, "the list of heads")
         self.segment.head.setValue(HEAD)
         self.segment.refresh()
         combo = self.segment.region.combo

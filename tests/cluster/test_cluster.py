@@ -88,7 +88,7 @@ def expected(folder: Path, slide: Path) -> Path:
 
 
 def words(slide: Path, output: Path, *more: str) -> list[str]:
-    fixed = ["--device", "cpu", "--tissue", "all", "--objects", "--quiet", "--json"]
+    fixed = ["--device", "cpu", "--tissue", "all", "--objects", "--quiet", "--json", "--precision", "float32"]
     return ["segment", str(slide), "--head", "gland-cnn", "-o", str(output), *fixed, *more]
 
 
@@ -129,7 +129,8 @@ def test_a_worker_is_killed_in_a_run(client: Any, slide: Path, expected: Path, t
     model = ModelSpec(head.encoder_name, None, "cpu", "float32")
     path = tmp_path / "result.ome.zarr"
     with open_slide(slide) as opened:
-        plan = SlidePlan.make(opened, head, load_model(model.name, "cpu"), path, tissue)
+        loaded = load_model(model.name, "cpu", precision="float32")
+        plan = SlidePlan.make(opened, head, loaded, path, tissue)
         save_tissue(path / "tissue.npz", tissue)
         spec = SlideSpec(str(slide), "gland-cnn", model, str(path), str(path / "tissue.npz"))
         job = cluster_slide_job(plan, spec, client.scheduler.address, InstanceSettings())
