@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SUBCOMMAND_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything", "similar"],
     *["slide", "project", "dataset", "train", "evaluate", "tune", "measure", "export", "import"],
-    *["figure", "bench", "doctor"],
+    *["figure", "serve", "bench", "doctor"],
 ]
 
 
