@@ -97,6 +97,21 @@ def _add_scene() -> None:
         ViewerModel.scene = property(lambda viewer: viewer)
 
 
+def once_per_method(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Remember the result for each method: napari inspects thousands of signatures whenever layers are added."""
+    results: dict[Any, bool] = {}
+
+    def remembered(callback: Any) -> bool:
+        function = getattr(callback, "__func__", None)
+        if function is None:
+            return check(callback)
+        if function not in results:
+            results[function] = check(callback)
+        return results[function]
+
+    return remembered
+
+
 def hooks_of(viewer: Any) -> dict[str, Any]:
     """Return the state of a viewer that docks change while they are open."""
     return {
@@ -116,6 +131,7 @@ def hooks_of(viewer: Any) -> dict[str, Any]:
 def screen(qapp: Any) -> Iterator[ViewerPool]:
     """The pool of viewers for all tests."""
     from napari._qt.threads.status_checker import StatusChecker
+    from napari.utils.events.event import EventEmitter
 
     from napari_sampath.widgets.canvas.napari_internals import cropped_visual
 
@@ -124,6 +140,9 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
         patch.setattr(cropped_visual, "FIRST_MS", 0)
+        patch.setattr(
+            EventEmitter, "_check_signature", staticmethod(once_per_method(EventEmitter._check_signature))
+        )
         yield screen
         screen.close()
 
