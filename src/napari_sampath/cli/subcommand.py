@@ -91,7 +91,7 @@ def add_model(
             "--ca",
             type=Path,
             metavar="FILE",
-            help="certificate of your laboratory's authority, PEM, for the server",
+            help="certificate of your laboratory's certificate authority (PEM), to verify the server",
         )
 
 

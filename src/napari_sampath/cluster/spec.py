@@ -1,4 +1,4 @@
-"""What workers are told: names and paths, which they resolve themselves."""
+"""Descriptions of tasks for workers: names and paths, which each worker resolves itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ModelSpec:
 
     name: str
     weights: str | None = None
-    """Path that all workers see."""
+    """Path that is the same on all workers."""
     device: str = "auto"
     precision: str = "auto"
 
@@ -21,7 +21,7 @@ class SlideSpec:
     """A whole-slide run whose result exists."""
 
     slide: str
-    """Path that all workers see, like all paths here."""
+    """Path that is the same on all workers, like all paths here."""
     head: str
     """Name of a shipped head, or path of a bundle."""
     model: ModelSpec

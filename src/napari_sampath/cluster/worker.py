@@ -1,4 +1,4 @@
-"""What a worker does; it loads one model and keeps it for the next tasks."""
+"""Tasks of a worker; it loads one model and keeps it for the next tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _one = threading.RLock()
 
 
 def check(action: Callable[[], object]) -> tuple[str, str]:
-    """Try whether this worker can take part.
+    """Check whether this worker can take part.
 
     Returns:
         The version of the package, and an error message or "".

@@ -1,4 +1,4 @@
-"""What client and server agree on: addresses, headers, and the content of bodies.
+"""Protocol of client and server: addresses, headers, and the content of bodies.
 
     GET  /v1/info              what the server computes, as JSON
     GET  /v1/features/DIGEST   features that are there already; 404 if they are not
@@ -39,7 +39,7 @@ _LEVEL = 1
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server computes; a client with another encoder sends no tile."""
+    """Encoder of a server; a client with another encoder sends no tile."""
 
     protocol: int
     version: str

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 TILES = 9
 """Largest number of tiles that are compared, spread over the image."""
 OCTAVES_APART = 0.3
-"""Difference of the mean band of the texture from which structures are called larger or smaller."""
+"""Minimum difference in the mean band of the texture at which structures are called larger or smaller."""
 _MEAN_CHANNELS = slice(0, 3)
 """The mean optical densities in `describe.colours`."""
 _BRIGHTER = 0.1
-"""Difference of their logarithm from which a stain is called paler or darker."""
+"""Minimum difference of their logarithms at which a stain is called paler or darker."""
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ SIDE_PX = 512
 OCTAVES = 6
 """Number of bands of the texture, each twice as coarse as the one before."""
 DENSITY = 0.2
-"""Least optical density, summed over red, green and blue, of a pixel with tissue."""
+"""Minimum optical density, summed over red, green and blue, of a pixel with tissue."""
 MIN_TISSUE = 0.05
-"""Least fraction of tissue in a tile that is described."""
+"""Minimum fraction of tissue in a tile that is described."""
 
 
 def tissue_share(pixels: UInt8Array) -> float:

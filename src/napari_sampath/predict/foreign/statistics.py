@@ -20,14 +20,14 @@ KEY = "statistics"
 """Key of the statistics in `Metadata.data`."""
 SCHEMA = 1
 MIN_TILES, MIN_GROUPS = 12, 3
-"""Least number of tiles and of slides for statistics; fewer do not show how much training images vary."""
+"""Minimum number of tiles and of slides for statistics; fewer do not show how much training images vary."""
 FOLDS = 5
 AXES = 12
 """Largest number of principal axes that are stored."""
 SHRINKAGE = 0.02
 """Share of the mean variance that is added to each variance, for axes that hardly vary in few tiles."""
 LEAST_RESIDUAL = 1e-3
-"""Least mean squared distance from the subspace of the axes, as a share of the whole variance."""
+"""Lower limit of the mean squared distance from the subspace of the axes, as a share of the whole variance."""
 DIGITS = 5
 
 
@@ -65,7 +65,7 @@ class TrainingStatistics:
     colours: Normal
     texture: Normal
     features: Normal | None = None
-    """Those of the first feature map that the head reads; None for heads that read only pixels."""
+    """Distribution of the first feature map that the head reads; None for heads that read only pixels."""
     encoder: str = ""
     """Name of the encoder of the features."""
 
@@ -95,7 +95,7 @@ def normal(values: FloatArray) -> Normal:
 
 
 def with_limit(values: FloatArray, groups: Sequence[str], share: float) -> Normal:
-    """Return the distribution of descriptions (N, n), with the limit that a share of them do not exceed.
+    """Return the distribution of descriptions (N, n), with a limit that the given share of them does not exceed.
 
     Each description is compared with the others of other slides (`groups`), because images of one slide are alike.
     """

@@ -25,7 +25,7 @@ _REPORT = 64
 
 
 def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObjects]:
-    """Make a job that reads the objects that reach into a box of a slide; each is read whole.
+    """Make a job that reads the objects that overlap a box of a slide, with all their pixels.
 
     Args:
         result: The result, with objects.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class RunState:
-    """What the thread of a run and the window share; each attribute is written by one of them."""
+    """State that the thread of a run and the window share; each attribute is written by one of them."""
 
     centre_rc: tuple[float, float] = (0.0, 0.0)
     """Centre of the view in level-0 pixels, where blocks are computed first; written by the window."""

@@ -1,4 +1,4 @@
-"""Layers on a slide: the tissue, which a person may brush, and the growing result of a head."""
+"""Layers on a slide: the tissue mask, which the user can paint, and the growing result of a head."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TISSUE_KEY = "sampath-tissue-step"
 
 
 def find_layer(viewer: Viewer, image: Image, name: str) -> Labels | None:
-    """Return a layer of these on an image; None if the user removed it."""
+    """Return one of these layers of an image; None if the user removed it."""
     for layer in viewer.layers:
         if layer.metadata.get(MARK_SLIDE) == (image.name, name):
             return layer

@@ -67,7 +67,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 SUBCOMMAND = Subcommand(
-    "compute features for other machines, which need no fast device then",
+    "compute features for other machines, so that they need no GPU",
     "sampath serve --token-file token.txt --model vit_b",
     arguments,
     run,
