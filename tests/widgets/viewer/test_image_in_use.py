@@ -58,6 +58,17 @@ def test_a_second_image_is_in_use_and_gets_the_clicks(
     assert window.dock.image_bar.isHidden()
 
 
+def test_the_same_image_twice_names_the_layer_that_is_open(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    copy = window.viewer.add_image(tissue.copy(), name="copy")
+    wait_until(lambda: "'copy' has the same pixels as the layer 'tissue'" in window.text, 60, "the sentence")
+    window.viewer.layers.remove(copy)
+    in_use(window, window.image).click(50, 60)
+    wait_until(lambda: window.session.prompts.candidate is not None, 60, "the candidate")
+
+
 def test_results_of_heads_are_hidden_with_their_image(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:

@@ -129,7 +129,11 @@ def _describe(entry: EncoderEntry) -> str:
 
 
 def open_job(
-    layer: Image, sessions_dir: Path, dataset: Path | None = None, classes: tuple[ClassInfo, ...] = ()
+    layer: Image,
+    sessions_dir: Path,
+    dataset: Path | None = None,
+    classes: tuple[ClassInfo, ...] = (),
+    opened: Mapping[str, str] | None = None,
 ) -> Job[OpenedImage]:
     """Open the session of an image layer and replay its journal.
 
@@ -138,21 +142,28 @@ def open_job(
         sessions_dir: Folder of the journals.
         dataset: The current dataset; a new image starts with its classes.
         classes: Initial classes of a new image if there is no dataset.
+        opened: `Session.digest` -> name of the layer, of the images of this viewer that are open.
 
     Returns:
         The session, a sentence that describes how the image was converted, and whether the layer shows the image.
 
     Raises:
-        ImageError: If the layer is not two-dimensional and not an RGB image.
+        ImageError: If the layer is not two-dimensional and not an RGB image, or shows an image that is open.
         JournalError: If another process keeps the journal open.
     """
     yield Progress(0, 0, "Reading the image")
     import_triton_isolated()
     from ...session import Session, first_classes, journal_path
+    from ...session.journals import journal_file
 
     source = _large_slide(layer) or _image_of(layer, sessions_dir)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(source.pixels, sessions_dir)
+    for digest, name in (opened or {}).items():
+        if journal == journal_file(digest, sessions_dir):
+            raise ImageError(
+                f"'{layer.name}' has the same pixels as the layer '{name}'; use that layer, or remove it first."
+            )
     first = first_classes(dataset, classes)
     for attempt in range(ATTEMPTS):
         try:

@@ -213,7 +213,9 @@ class ViewerState(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                job = open_job(self.image, self.sessions_dir, None, self.training.first_classes(self.classes))
+                classes = self.training.first_classes(self.classes)
+                opened = {other.digest: layer.name for layer, other in self._sessions.items()}
+                job = open_job(self.image, self.sessions_dir, None, classes, opened)
                 self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
