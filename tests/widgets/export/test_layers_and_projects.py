@@ -88,6 +88,10 @@ def test_own_layers_are_not_offered(window: Any, dock: Any) -> None:
     assert dock.layers.layer.currentData() is None
     assert "No Labels or Shapes layer" in dock.layers.layer.currentText()
     assert not dock.layers.add_button.isEnabled()
+    (info,) = window.session.classes.snapshot
+    window.session.classes.rename(info.id, "gland")
+    dock.refresh()
+    assert dock.layers.class_name.currentText() == "gland", "a name that no class has would make a new one"
 
 
 def test_the_open_project_is_exported_and_updated(

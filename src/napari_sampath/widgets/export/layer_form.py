@@ -81,6 +81,9 @@ class LayerForm(QWidget):
         session = self._state.session
         names = [] if session is None else [info.name for info in session.classes]
         text = self.class_name.currentText()
+        before = {self.class_name.itemText(index) for index in range(self.class_name.count())}
+        if text in before - set(names):  # The class was renamed or deleted, or is one of another image.
+            text = ""
         with QSignalBlocker(self.class_name):
             self.class_name.clear()
             self.class_name.addItems(names)
