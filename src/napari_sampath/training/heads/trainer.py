@@ -66,13 +66,18 @@ class Run:
     """Hash of everything that the result depends on; checkpoints with a different fingerprint are ignored."""
     stop: Event | None = None
     """If it is set, training ends early and keeps the best weights so far; the first epoch is always finished."""
-    is_validated: bool = True
-    """Whether the validation tiles are not those of the training images; if they are, no score is reported."""
+    chosen_on: str = "val"
+    """Description of the validation tiles, see `choose_samples`."""
 
     @property
     def stopped(self) -> bool:
         """Whether training was asked to end early."""
         return self.stop is not None and self.stop.is_set()
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the validation tiles are not those of the training images; if they are, no score is reported."""
+        return not self.chosen_on.startswith("train")
 
     @property
     def maps(self) -> list[str]:
