@@ -125,8 +125,8 @@ def train_job(
     yield from _encode_job(fabric, train_set, training, config.augmentation, "Encoding the training images")
     yield from _encode_job(fabric, val_set, validation, "none", "Encoding the validation images")
     fingerprint = _fingerprint(network, train_set, val_set, model, config)
-    run = Run(fabric, network, train_set, val_set, config, path, fingerprint, stop, chosen_on)
-    best = yield from run_job(run)
+    training_run = Run(fabric, network, train_set, val_set, config, path, fingerprint, stop, chosen_on)
+    best = yield from run_job(training_run)
     network.load_state_dict(best.state)
     sides = [max(tile.window.hw) for tile in train_set.tiles]
     counts = {"trained_on": len(training), "chosen_on": len(validation)}
