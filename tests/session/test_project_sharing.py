@@ -94,9 +94,14 @@ def test_a_project_travels_with_images_samples_and_annotations(
     path = image_file(mine.folder / "scans", "a.png", 1)
     mine.annotate(project, path, 3, 20)
     project.set_notes("Two glands.")
+    for folder in ("heads", "decoders"):
+        (project.path / folder).mkdir()
+        (project.path / folder / "cnn-1.safetensors").write_bytes(b"weights")
     packed = run(pack_job(project, mine.folder / "glands.zip", mine.journals))
     theirs = run(unpack_job(packed, colleague.folder / "glands", colleague.journals))
     assert (theirs.name, theirs.notes, theirs.classes) == ("Glands", "Two glands.", (GLAND, STROMA))
+    for folder in ("heads", "decoders"):
+        assert (theirs.path / folder / "cnn-1.safetensors").read_bytes() == b"weights"
     (image,) = theirs.images.values()
     file = theirs.file_of(image)
     assert file is not None

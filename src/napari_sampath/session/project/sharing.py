@@ -22,7 +22,7 @@ from .journals import install
 from .placing import COPIES
 from .project import Project
 
-PACKED = ("images", "labels", "instances", "annotated", "provenance", "heads", COPIES)
+PACKED = ("images", "labels", "instances", "annotated", "provenance", "heads", "decoders", COPIES)
 """Folders of a project that are packed with all their files."""
 MAX_RATIO = 200
 """Highest ratio of unpacked to packed size of a zip file; images and journals stay below 50."""
