@@ -119,7 +119,7 @@ def test_a_project_holds_a_slide_and_exports_its_annotations(
     sampath("create", project, "--preset", "glands")
     assert sampath("add", project, file)[1] == {"added": ["biopsy"], "skipped": {}}
     (image,) = Project(project).images.values()
-    assert (image.hw, image.training) == ((8300, 8200), False), "training samples are made of images"
+    assert (image.hw, image.training) == ((8300, 8200), True)
     with open_slide(file) as slide:
         journal = journal_path(slide, load_config().sessions_dir)
         session = Session(slide, "biopsy", None, Project(project).classes, journal)

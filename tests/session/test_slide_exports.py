@@ -17,7 +17,9 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ImageError
 from napari_sampath.formats import import_objects
 from napari_sampath.images.slides import ArraySlide, open_slide
-from napari_sampath.session import Session
+from napari_sampath.jobs import run
+from napari_sampath.session import Project, Session
+from napari_sampath.session.project.samples import ProjectSamples
 
 HW = (9000, 8501)
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -84,3 +86,62 @@ def test_an_object_that_a_format_cannot_hold_is_named(session: Session, tmp_path
     with pytest.raises(ImageError, match=r"object 2 of 'biopsy' is 4784 x 4784 px .* export it as geojson"):
         session.files.export(tmp_path, ("labelme",))
     assert not list(tmp_path.glob("*labelme*"))
+
+
+def test_verified_windows_of_a_slide_become_training_samples_of_one_case(tmp_path: Path) -> None:
+    hw = (5000, 4500)
+    rows, cols = np.mgrid[: hw[0], : hw[1]]
+    pixels = np.stack([rows // 20 % 256, cols // 20 % 256, (rows + cols) // 40 % 256], axis=-1).astype(
+        np.uint8
+    )
+    slide = ArraySlide([pixels], "biopsy", 0.25)
+    project = Project.create(tmp_path / "project", classes=CLASSES)
+    project.add(slide.digest, hw, "biopsy", _file(tmp_path), mpp=0.25)
+    session = Session(slide, "biopsy", None, CLASSES)
+    session.files.mpp = 0.25
+    samples = ProjectSamples(project)
+
+    def save() -> dict[str, int]:
+        """Save, and return the revision of each sample."""
+        samples.mark_changed(session)
+        job = samples.save_job()
+        if job is not None:
+            run(job)
+        project.reload()
+        return {name: image.revision for name, image in project.dataset.images.items()}
+
+    assert save() == {}
+    session.paint_mask(LocalMask(1000, 2000, np.ones((600, 700), bool)), 2)
+    session.area.mark((4200, 100, 4300, 200))
+    # A sample has 1,024 px at 0.5 um, the scale of objective 20x, so that a window has 2,048 px.
+    first = {"biopsy @0,0": 1, "biopsy @0,2048": 1, "biopsy @4096,0": 1}
+    assert save() == first
+    assert project.missing == ()
+    for row, col in ((0, 0), (0, 2048), (4096, 0)):
+        item = project.dataset.read(f"biopsy @{row},{col}")
+        assert project.dataset.images[f"biopsy @{row},{col}"].mpp == 0.5
+        box = (row, col, min(row + 2048, hw[0]), min(col + 2048, hw[1]))
+        assert np.array_equal(item.pixels, slide.read(box, 2))
+        window = np.s_[row + 1 : box[2] : 2, col + 1 : box[3] : 2]
+        assert np.array_equal(item.labels, np.asarray(session.document.class_map)[window])
+        assert np.array_equal(item.annotated, session.area.mask()[window])
+    project.set_split("biopsy", "val")
+    assert {project.dataset.split_of(name) for name in first} == {"val"}
+    assert project.split_of(project.image("biopsy")) == "val"
+
+    session.paint_mask(LocalMask(10, 10, np.ones((50, 50), bool)), 1)  # Changes one window.
+    assert save() == {**first, "biopsy @0,0": 2}
+    session.area.mark((4200, 100, 4300, 200), False)  # Nothing is verified in the last window any more.
+    del first["biopsy @4096,0"]
+    assert save() == {**first, "biopsy @0,0": 2}
+    project.rename_image(slide.digest, "case 7")
+    assert set(save()) == {"case 7 @0,0", "case 7 @0,2048"}
+    assert project.missing == ()
+    project.set_training(slide.digest, False)
+    assert save() == {}
+
+
+def _file(folder: Path) -> Path:
+    file = folder / "biopsy.tif"
+    file.write_bytes(b"the pixels are in memory")
+    return file

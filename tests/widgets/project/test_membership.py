@@ -10,10 +10,14 @@ from benchmarks.gui_driver import wait_until
 from PIL import Image
 
 from napari_sampath.formats import DatasetFolder
-from napari_sampath.session import Project
+from napari_sampath.images.slides import open_slide
+from napari_sampath.jobs import run
+from napari_sampath.session import Project, Session
+from napari_sampath.widgets.viewer.training.membership import _put_in_job
 from napari_sampath.widgets.viewer.viewer_state import ViewerState
 from support.models.discs import DiscModel
 from support.models.project_images import noise
+from support.slide_files import write_large_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,3 +199,12 @@ def test_images_of_a_folder_get_in_and_out_from_the_strip(opened: Callable[..., 
     assert not Project(tmp_path / "glands").images
     assert "project" not in dock.thumbnails.item(1).toolTip()
     assert dock.image.put_in_button.isVisible()
+
+
+def test_a_slide_is_added_by_its_file(tmp_path: Path) -> None:
+    file = write_large_tiff(tmp_path / "biopsy.tif")
+    project = Project.create(tmp_path / "project")
+    with open_slide(file) as slide:
+        session = Session(slide, "biopsy")
+        image = run(_put_in_job(project, session, file, copy=False, training=True))
+    assert (image.file, image.hw, image.training) == (str(file), session.hw, True)

@@ -18,6 +18,7 @@ from ...formats.dataset import editing
 from ...formats.dataset.manifest import slide_in
 from ...formats.labels import Box
 from ...registry import unknown_name
+from ..files.slide_windows import samples_of
 from .class_list import extended, with_classes, without_class, write_classes
 from .content import FILE, Draft, ProjectContent, ProjectImage, dump, load
 from .placing import place, set_aside
@@ -114,8 +115,10 @@ class Project:
     @property
     def missing(self) -> tuple[str, ...]:
         """Names of training samples of an earlier version that are not listed as images yet; see `listing_job`."""
-        listed = {image.sample for image in self.images.values()} | self._content.duplicates.keys()
-        return tuple(name for name in self._dataset.images if name not in listed)
+        names = self._dataset.images
+        listed = {name for image in self.images.values() for name in samples_of(image.sample, names)}
+        listed |= self._content.duplicates.keys()
+        return tuple(name for name in names if name not in listed)
 
     def find(self, digest: str) -> ProjectImage | None:
         """Return the image with a digest of its pixels; None if it is not in the project."""
@@ -152,14 +155,13 @@ class Project:
 
     def split_of(self, image: ProjectImage) -> str:
         """Return the split of an image: "train", "val", "test", or "" if none is assigned yet."""
-        return self._dataset.split_of(image.sample) if image.sample in self._dataset.images else ""
+        samples = samples_of(image.sample, self._dataset.images)
+        return self._dataset.split_of(samples[0]) if samples else ""
 
     def reload(self) -> None:
         """Read the files again, because another program may have changed them."""
         self._dataset = DatasetFolder.open(self.path)
         self._content = self._read()
-
-    # Changes
 
     def rename(self, name: str) -> None:
         """Rename the project; its folder keeps its name."""
@@ -223,8 +225,8 @@ class Project:
         with self.editing() as draft:
             image = draft.image(digest)
             draft.content = draft.content.without_image(digest)
-            if image.sample in self._dataset.images:
-                editing.remove_image(self._dataset, image.sample, self._together(draft))
+            for sample in samples_of(image.sample, self._dataset.images):
+                editing.remove_image(self._dataset, sample, self._together(draft))
         set_aside(self.path, image.file)
 
     def rename_image(self, digest: str, name: str) -> ProjectImage:
@@ -241,12 +243,13 @@ class Project:
             for other in draft.content.images.values():
                 if other.digest != digest and name_key(other.name) == name_key(name):
                     raise DuplicateNameError(f"The project has an image '{other.name}'; choose another name.")
-            before = image.sample
-            if before in self._dataset.images:
+            before, samples = image.sample, samples_of(image.sample, self._dataset.images)
+            if samples:
                 image = replace(image, sample=free_name(name, set(self._dataset.images) - {before}))
             image = draft.put(replace(image, name=name))
-            if before in self._dataset.images:
-                editing.rename_image(self._dataset, before, image.sample, self._together(draft))
+            for sample in samples:
+                renamed = image.sample + sample[len(before) :]
+                editing.rename_image(self._dataset, sample, renamed, self._together(draft))
         return image
 
     def set_training(self, digest: str, training: bool) -> ProjectImage:
@@ -254,14 +257,14 @@ class Project:
         with self.editing() as draft:
             image = draft.image(digest)
             before = image.sample
-            has_sample = not training and before in self._dataset.images
-            if has_sample and self.file_of(replace(image, sample="")) is None:
+            removed = () if training else samples_of(before, self._dataset.images)
+            if before in removed and self.file_of(replace(image, sample="")) is None:
                 # The sample has the only copy of the pixels.
                 path, _ = place(self.path, image.name, self._dataset.file("images", before), copy=True)
                 image = replace(image, file=path)
             image = draft.put(replace(image, training=training, sample=before if training else ""))
-            if has_sample:
-                editing.remove_image(self._dataset, before, self._together(draft))
+            for sample in removed:
+                editing.remove_image(self._dataset, sample, self._together(draft))
         return image
 
     def set_regions(self, digest: str, regions: Sequence[Box]) -> ProjectImage:
@@ -276,14 +279,12 @@ class Project:
                 raise DatasetError(
                     f"A region has no pixels in '{image.name}' ({width} x {height} px); choose another region."
                 )
-            image = draft.put(replace(image, regions=clipped))
-        return image
+            return draft.put(replace(image, regions=clipped))
 
     def set_slide(self, digest: str, slide: str) -> ProjectImage:
         """Set the slide or case of an image, used with the next training sample; "" derives it from the name."""
         with self.editing() as draft:
-            image = draft.put(replace(draft.image(digest), slide=slide.strip()))
-        return image
+            return draft.put(replace(draft.image(digest), slide=slide.strip()))
 
     def set_split(self, slide: str, split: str) -> None:
         """Move all images of a slide or case to a split; see `DatasetFolder.set_split`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +13,18 @@ from ...arrays import BoolArray, ClassInfo, UInt8Array
 from ...errors import DatasetError
 from ...files import free_name
 from ...formats import Snapshot
+from ...formats.dataset import editing
 from ...formats.dataset.manifest import DatasetImage
 from ...formats.labels import renumber
+from ...images.slides import Slide
 from ...jobs import Job, Progress
 from ...rasters import MAX_PIXELS
 from ..files.saving import details_of
+from ..files.slide_windows import SlideWindows, corner_of, sample_step, window_name, windows_of
 from ..folder.training_samples import TrainingSamples
 from ..session import Session
 from .class_list import extended, write_classes
-from .content import ProjectContent
+from .content import Draft, ProjectContent, ProjectImage
 from .project import Project
 
 
@@ -33,6 +37,8 @@ class ProjectSamples(TrainingSamples):
     def __init__(self, project: Project) -> None:
         super().__init__(project.path)
         self.project = project
+        self._kept: dict[str, bytes] = {}
+        """Name of each sample of a window of a slide -> digest of the labels that it has."""
 
     def mark_changed(self, session: Session) -> None:
         """Record that a session may have unsaved changes, if its image is in the training set."""
@@ -42,8 +48,10 @@ class ProjectSamples(TrainingSamples):
 
     def _session_job(self, session: Session) -> Job[DatasetImage | None] | None:
         image, document = self.project.find(session.digest), session.document
-        if image is None or not image.training or session.slide is not None:
+        if image is None or not image.training:
             return None
+        if session.slide is not None:
+            return slide_samples_job(self.project, session, session.slide, self._kept)
         has_labels = document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values())
         if not has_labels and image.sample not in self.project.dataset.images:
             return None
@@ -92,27 +100,92 @@ def _save(
         image = draft.content.images.get(digest)
         if image is None or not image.training:
             return None
-        # The session gets the class list of the project in its own thread, perhaps later.
-        draft.content = _with_classes(draft.content, snapshot.classes or ())
-        numbers = _class_numbers(draft.content, snapshot.classes or ())
-        used = np.unique(numbers[[info.id for info in snapshot.classes or ()]]).tolist()
-        write_classes(project.dataset, draft.content.classes, used)
-        taken = {other.sample for other in draft.content.images.values()} | set(project.dataset.images)
         present = image.sample in project.dataset.images
-        sample = image.sample if present else free_name(image.name, taken - {""})
         snapshot = dataclasses.replace(
             snapshot,
-            name=sample,
-            class_map=numbers[np.asarray(snapshot.class_map)],
-            classes=None,  # The numbers are now those of the dataset.
+            name=image.sample if present else _free_sample(project, draft, image),
             instance_map=instance_map,
             verified=_inside(verified, image.regions),
             mpp=image.mpp or snapshot.mpp,
         )
-        entry = project.dataset.save_image(snapshot, image.slide, provenance)
+        entry = _put(project, draft, snapshot, image.slide, provenance)
         draft.put(dataclasses.replace(image, sample=entry.name))
     yield Progress(1, 1, "Saving the training sample", "images")
     return entry
+
+
+def slide_samples_job(
+    project: Project, session: Session, slide: Slide, kept: dict[str, bytes]
+) -> Job[DatasetImage | None]:
+    """Make a job that saves the windows of a slide of a project as training samples, see `SlideWindows`.
+
+    The samples have the slide as their case, so that all of them are in one split. Windows without verified pixels are
+    removed.
+
+    Args:
+        project: The project.
+        session: The session of the slide.
+        slide: The slide.
+        kept: Name of each sample -> digest of its labels at the last call; samples with the same labels are skipped.
+
+    Returns:
+        The job; its result is the last saved sample, None if none had changed.
+    """
+    image = project.images[session.digest]
+    mpp = image.mpp or session.files.mpp
+    step = sample_step(mpp, project.dataset.images.values(), image.sample)
+    windows = SlideWindows(slide, session.document, step, mpp)
+    return _save_windows(project, session.digest, windows, kept)
+
+
+def _save_windows(
+    project: Project, digest: str, windows: SlideWindows, kept: dict[str, bytes]
+) -> Job[DatasetImage | None]:
+    yield Progress(0, 0, "Saving the training samples")
+    with project.editing() as draft:
+        image = draft.content.images.get(digest)
+        boxes = list(windows.boxes())
+        if image is None or not image.training or not (boxes or image.sample):
+            return None
+        if not image.sample:
+            image = draft.put(dataclasses.replace(image, sample=_free_sample(project, draft, image)))
+    entry: DatasetImage | None = None
+    for number, box in enumerate(boxes):
+        yield Progress(number, len(boxes), "Saving the training samples", "windows")
+        snapshot, labels = windows.labels(window_name(image.sample, box), box, image.regions)
+        if kept.get(snapshot.name) == labels and snapshot.name in project.dataset.images:
+            continue
+        snapshot = dataclasses.replace(snapshot, image=windows.pixels(box))
+        provenance = {"annotations": {str(key): values for key, values in snapshot.details.items()}}
+        with project.editing() as draft:
+            entry = _put(project, draft, snapshot, project.slide_of(image), provenance)
+        kept[snapshot.name] = labels
+    corners = {box[:2] for box in boxes}
+    with project.editing():
+        for sample in windows_of(image.sample, tuple(project.dataset.images)):
+            if corner_of(sample) not in corners:
+                editing.remove_image(project.dataset, sample)
+    return entry
+
+
+def _free_sample(project: Project, draft: Draft, image: ProjectImage) -> str:
+    taken = {other.sample for other in draft.content.images.values()} | set(project.dataset.images)
+    return free_name(image.name, taken - {""})
+
+
+def _put(
+    project: Project, draft: Draft, snapshot: Snapshot, slide: str, provenance: dict[str, Any]
+) -> DatasetImage:
+    """Save a sample with the class numbers of the project."""
+    # The session gets the class list of the project in its own thread, perhaps later.
+    draft.content = _with_classes(draft.content, snapshot.classes or ())
+    numbers = _class_numbers(draft.content, snapshot.classes or ())
+    used = np.unique(numbers[[info.id for info in snapshot.classes or ()]]).tolist()
+    write_classes(project.dataset, draft.content.classes, used)
+    class_map = numbers[np.asarray(snapshot.class_map)]
+    # The numbers are now those of the dataset.
+    renumbered = dataclasses.replace(snapshot, class_map=class_map, classes=None)
+    return project.dataset.save_image(renumbered, slide, provenance)
 
 
 def _inside(verified: BoolArray, regions: tuple[Box, ...]) -> BoolArray:

@@ -96,30 +96,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add(args: argparse.Namespace, output: Output) -> int:
     from ....annotations import pixel_digest
     from ....images import open_image
-    from ....images.slides import Slide
 
     project, added, skipped = open_project(args, output), [], {}
     for path in args.images:
         try:
             with open_image(path) as image:
-                # Training samples are made of images in memory.
-                is_slide = isinstance(image.pixels, Slide)
                 entry = project.add(
                     pixel_digest(image.pixels),
                     image.pixels.shape[:2],
                     image.name,
                     path,
                     args.copy,
-                    not args.no_training and not is_slide,
+                    not args.no_training,
                     image.mpp,
                     args.slide,
                 )
             added.append(entry.name)
-            if is_slide and not args.no_training:
-                output.note(
-                    f"'{entry.name}' is a large slide, and heads are trained on images; save regions of it as images "
-                    "and add them."
-                )
         except DuplicateNameError as error:
             skipped[str(path)] = str(error)
         except SampathError as error:

@@ -323,16 +323,18 @@ def _put_in_job(
 ) -> Job[ProjectImage]:
     """Add an image; if its file has other pixels than the layer, for example another page, save the pixels."""
     from ....annotations import pixel_digest
-    from ....images import read
+    from ....images import open_image
 
     yield Progress(0, 0, "Adding the image")
     digest = session.digest
     if file is not None:
         try:
-            if pixel_digest(read(file).pixels) != digest:
-                file = None
+            with open_image(file) as image:
+                if pixel_digest(image.pixels) != digest:
+                    file = None
         except SampathError:
             file = None
+    pixels = None if session.slide is not None else session.image
     return project.add(
-        digest, session.hw, session.name, file, copy, training, session.files.mpp, pixels=session.image
+        digest, session.hw, session.name, file, copy, training, session.files.mpp, pixels=pixels
     )
