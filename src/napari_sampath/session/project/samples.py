@@ -141,10 +141,12 @@ def slide_samples_job(
 def _save_windows(
     project: Project, digest: str, windows: SlideWindows, kept: dict[str, bytes]
 ) -> Job[DatasetImage | None]:
-    yield Progress(0, 0, "Saving the training samples")
+    boxes: list[Box] = []
+    for box in windows.boxes():
+        yield Progress(len(boxes), 0, "Looking for verified windows")
+        boxes.append(box)
     with project.editing() as draft:
         image = draft.content.images.get(digest)
-        boxes = list(windows.boxes())
         if image is None or not image.training or not (boxes or image.sample):
             return None
         if not image.sample:
