@@ -20,10 +20,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """Return the fenced blocks of one language."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    """Return the fenced blocks of one language; "" is that of blocks that name none."""
+    fenced = re.findall(
+        r"^```([a-z]*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
+    return [text for name, text in fenced if name == language]
 
 
 def needs_weights() -> None:
@@ -67,7 +68,8 @@ def test_shell_example(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_parse(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("${image%.png}", "image")
-    commands = re.findall(r"^ *(sampath [^|\n#]+)", "\n".join(blocks(page, "bash")), re.MULTILINE)
+    shell = "\n".join([*blocks(page, "bash"), *blocks(page, "")])
+    commands = re.findall(r"^ *(?:\$ )?(sampath [^|\n#]+)", shell, re.MULTILINE)
     commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
     for command in commands:
         words = shlex.split(re.split(r" (?:\|\||>) ", command)[0])[1:]
