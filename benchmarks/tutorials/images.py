@@ -72,6 +72,9 @@ class ImagesTutorial(Tutorial):
         self._put_in()
         self.driver.settle()
         self.recorder.picture("tutorial-images-folder")
+        train = self.tab("Train")
+        self.select(train.dataset.slides, "-")
+        self.tab("Project")
         return dock.progress.text()
 
     def _name(self) -> str:
@@ -125,12 +128,6 @@ class ImagesTutorial(Tutorial):
         training, dock = self.state.training, self.tab("Train")
         wait_until(lambda: not training._timer.isActive() and not training.runner.busy, TIMEOUT_S, "saving")
         wait_until(lambda: dock.summary is not None, TIMEOUT_S, "the dataset")
-        self.select(dock.dataset.slides, "-")
-        wait_until(
-            lambda: dock.summary.slide_ends_before == "-" and not dock.dataset_runner.busy,
-            TIMEOUT_S,
-            "the slides",
-        )
         self.press(dock.train_button)
         wait_until(lambda: not dock.runner.busy, 3 * TIMEOUT_S, "the training")
         self.recorder.picture("tutorial-images-train")

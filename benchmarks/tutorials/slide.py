@@ -22,6 +22,8 @@ CENTRE = 2390, 1005
 """The place (row, col) of the slide that is annotated: dermis."""
 NUCLEI = (948, 2397), (971, 2386), (1057, 2425), (1066, 2483), (1040, 2310)
 """Nuclei (x, y) there."""
+HALF_PX = 11
+"""Half of the side of the boxes around nuclei."""
 NUCLEI_ZOOM, REGION_ZOOM = 2.0, 0.7
 """Magnification of nuclei and of a region, in screen pixels per pixel of the slide."""
 HEAD = "nucleus-cnn"
@@ -70,12 +72,10 @@ class SlideTutorial(Tutorial):
         self.press(dock.modes.one_click)
         frame(FAST, "1 click = 1 object")
         session = self.annotator.session
-        for x, y in NUCLEI:
-            count = len(session.document.objects)
-            self.click(x, y)
-            wait_until(lambda: not len(session.waiting), TIMEOUT_S, "the object")
-            if len(session.document.objects) > count:
-                frame(FAST, "Click")
+        for count, (x, y) in enumerate(NUCLEI):
+            self.driver.drag([(x - HALF_PX, y - HALF_PX), (x + HALF_PX, y + HALF_PX)])
+            wait_until(lambda count=count: len(session.document.objects) > count, TIMEOUT_S, "the object")
+            frame(FAST, "Drag a box")
         return self.message_of("Annotate")
 
     def _similar(self) -> str:
