@@ -68,7 +68,7 @@ def test_shell_example(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_parse(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("${image%.png}", "image")
-    shell = "\n".join([*blocks(page, "bash"), *blocks(page, "")])
+    shell = "\n".join([*blocks(page, "bash"), *blocks(page, "")]).replace("\\\n", " ")
     commands = re.findall(r"^ *(?:\$ )?(sampath [^|\n#]+)", shell, re.MULTILINE)
     commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
     for command in commands:
