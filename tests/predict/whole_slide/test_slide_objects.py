@@ -218,6 +218,18 @@ def test_several_share_the_work_and_one_may_be_stopped(count: int, tmp_path: Pat
     assert_equal_to_one_piece(result.path, labels, confidence)
 
 
+def test_a_result_is_created_once_by_several_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "result.ome.zarr"
+
+    def create(_number: int) -> tuple[Path, str | None]:
+        result, note = SlideResult.open(path, HW, 0.5, 1.0, CLASSES, {})
+        return result.path, note
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(create, range(8))) == {(path, None)}
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
 def test_objects_wait_for_missing_blocks(tmp_path: Path) -> None:
     labels = blobs(1)
     complete, confidence = make_result(tmp_path / "complete.ome.zarr", labels)

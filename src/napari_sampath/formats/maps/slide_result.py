@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -228,7 +229,7 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
     """Create an empty result under a temporary name and rename it; False if another process was faster."""
     import zarr
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(temporary, mode="w", zarr_format=3, attributes={"sampath": content})
