@@ -129,6 +129,8 @@ def test_a_folder_is_exported_with_its_subfolders(
     error = fails(capsys, "import", str(out), *words[2:])
     assert str(out / "a" / "tile") in error
     assert str(out / "b" / "deep" / "tile") in error
+    (out / "b" / "deep" / "classes.json").write_text("[]")
+    assert "is damaged or made by another program" in fails(capsys, "import", str(out), *words[2:])
     assert "--name is the name of one image" in fails(
         capsys, "export", str(folder), "-o", str(out), "--name", "x"
     )

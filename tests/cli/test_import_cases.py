@@ -250,7 +250,7 @@ def test_an_image_of_several_is_chosen_by_its_name(place: Workplace) -> None:
     assert [area for _, _, area in place.objects().values()] == [25]
     content["images"].pop()
     content["images"].append({"id": 3, "file_name": "third.png", "height": HW[0], "width": HW[1]})
-    assert "image in" in place.refused(place.write("b.json", content))
+    assert "There is no image 'tissue' in" in place.refused(place.write("b.json", content))
 
 
 def test_results_and_crowds_are_read(place: Workplace) -> None:
@@ -320,6 +320,7 @@ def marked(*positions: Any, name: str = "nucleus") -> dict[str, Any]:
 
 def test_points_are_prompts(place: Workplace) -> None:
     points = [marked([20, 30], [60.5, 20.5]), marked([40, 50], name="lymphocyte")]
+    points[1]["geometry"] = {"type": "GeometryCollection", "geometries": [points[1]["geometry"]]}
     shapes = [{"shape_type": "point", "label": label, "points": [[20.0, 30.0]]} for label in ("a", "b")]
     labelme = {"shapes": shapes, "imagePath": "tissue.png", "imageHeight": HW[0], "imageWidth": HW[1]}
     paths = [

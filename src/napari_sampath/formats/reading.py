@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +150,7 @@ def _find_in_folder(source: Source, options: ReadOptions) -> tuple[Path, str, ma
         return folder, *_choose(folder, own, options)
     if not own and any(entry.recognises and entry.recognises(source) for entry in readable()):
         return None
-    below = _exports_below(folder)
+    below, damaged = _exports_below(folder)
     matches = [
         (sub, key, entry)
         for sub, entries in below.items()
@@ -160,19 +159,23 @@ def _find_in_folder(source: Source, options: ReadOptions) -> tuple[Path, str, ma
     ]
     if matches:
         return matches[0]
+    if damaged is not None:  # It may be the export of this image.
+        raise damaged
     if own or not below:
         is_export = (folder / manifest.MANIFEST).is_file()
         return (folder, *_choose(folder, own, options)) if is_export else None
     return _choose_below(folder, below, options.image_name)
 
 
-def _exports_below(folder: Path) -> dict[Path, dict[str, manifest.Entry]]:
-    """Return the exports in the subfolders of a folder."""
-    exports = {}
+def _exports_below(folder: Path) -> tuple[dict[Path, dict[str, manifest.Entry]], ImageError | None]:
+    """Return the exports in the subfolders of a folder, and the error of one that cannot be read."""
+    exports, damaged = {}, None
     for file in manifest.manifests_below(folder):
-        with contextlib.suppress(ImageError):  # It is the file of another program.
+        try:
             exports[file.parent] = manifest.load(file)
-    return exports
+        except ImageError as error:
+            damaged = error
+    return exports, damaged
 
 
 def _choose_below(

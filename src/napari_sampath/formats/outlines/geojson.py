@@ -147,11 +147,11 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
             if options.geometry == "nucleus" and feature.get("nucleusGeometry"):
                 geometry, nuclei = feature["nucleusGeometry"], nuclei + 1
             polygons, points = _polygons(geometry), _point_list(geometry)
-            if points:
+            if polygons:
+                shapes.items.append(_shape(properties, polygons, shapes))
+            elif points:
                 name, color = _classification(properties)
                 shapes.points += [Point(name, xy, color) for xy in points]
-            elif polygons:
-                shapes.items.append(_shape(properties, polygons, shapes))
             else:
                 kind = geometry.get("type") if isinstance(geometry, dict) else None
                 shapes.skipped[f"{'lines' if kind in _LINES else 'features'} without an area"] += 1
@@ -265,6 +265,8 @@ def _polygons(geometry: Any) -> list[list[Any]]:
 def _point_list(geometry: Any) -> list[tuple[float, float]]:
     """Return the positions (x, y) of a point or of several points; none for other geometries."""
     kind = None if geometry is None else geometry["type"]
+    if kind == "GeometryCollection":
+        return [xy for part in geometry["geometries"] for xy in _point_list(part)]
     if kind not in ("Point", "MultiPoint"):
         return []
     positions = geometry["coordinates"] if kind == "MultiPoint" else [geometry["coordinates"]]

@@ -14,7 +14,7 @@ from ...formats import DatasetFolder
 from ...formats.manifest import MANIFEST, class_lists, manifests_below
 from ...images import list_images, open_image
 from ...images.slides import Slide
-from ...jobs import Job, Progress
+from ...jobs import Job, Progress, run
 from ..files.saving import ExportedImage, export_job
 from ..journals import has_annotations, journal_path
 from ..project.journals import read_document
@@ -75,7 +75,7 @@ def export_folder_job(
                 about = ExportedImage(image.name, path.name, pixels, pixel_digest(image.pixels), image.mpp)
                 notes: list[str] = []
                 job = export_job(target, about, document, tuple(formats), notes, beside)
-                result.files += yield from job
+                result.files += run(job)
                 result.notes += (f"{name.as_posix()}: {note}" for note in notes)
         except (ImageError, JournalError) as error:
             result.skipped[name.as_posix()] = str(error)
