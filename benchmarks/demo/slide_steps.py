@@ -244,6 +244,9 @@ class SlideSegmentation(Walk):
         wait_until(lambda: RESULT in self.viewer.layers, TIMEOUT_S, self.message_of("Auto-segment"))
         result = self.segment.slide_runs._run.plan.result
         wait_until(lambda: any(map(result.is_done, self._near(result))), TIMEOUT_S, "the first block")
+        shown = self.viewer.layers[RESULT].data[1]
+        here = slice((CORNER - BRUSH_PX) // 2, (CORNER + BRUSH_PX) // 2)
+        wait_until(lambda: bool(shown[here, here].any()), TIMEOUT_S, "the first block in the window")
         done = sum(map(result.is_done, self._near(result)))
         return f"{done} of 4 blocks around the corner are segmented, and can be seen while the others are computed."
 
@@ -267,7 +270,8 @@ class SlideSegmentation(Walk):
         self._check(bool(crossing), f"none of {len(boxes)} objects crosses a border of blocks")
         self.viewer.layers[RESULT].visible = False
         self._look(1.0)
-        self.driver.settle()
+        cache = self.state.image.data[0].cache  # type: ignore[union-attr]
+        wait_until(lambda: cache.waiting == 0, TIMEOUT_S, "the pixels in view")
         return f"{len(boxes)} objects were added; {len(crossing)} of them lie in more than one block and are whole."
 
     @staticmethod

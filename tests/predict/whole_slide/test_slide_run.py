@@ -17,8 +17,9 @@ from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.images.slides.scaled import ScaledSlide
 from napari_sampath.images.slides.tissue import Tissue, find_tissue
-from napari_sampath.jobs import run
+from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import segment
+from napari_sampath.predict.head_tiles import head_tiles
 from napari_sampath.predict.whole_slide import slide_run_job
 from support.models.patches import PatchEncoder, disc_image, patch_model
 
@@ -121,7 +122,11 @@ def test_parts_together_equal_one_run(slide, model, tmp_path: Path) -> None:
 
 def test_only_tiles_with_tissue_are_computed(slide, model, tmp_path: Path) -> None:
     head, tissue = make_head(), left_part(slide)
-    run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", tissue))
+    steps: list[Progress] = []
+    run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", tissue), steps.append)
+    touched = [frame for frame in head_tiles(HW, 1024) if frame.top < 500 and frame.left < 500]
+    assert {step.total for step in steps} == {len(touched)}, "the bar counts tiles with tissue"
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
     labels, confidence = read_all(tmp_path / "result.ome.zarr")
     whole = segment(slide[:], head, model)
     np.testing.assert_array_equal(labels[:500, :500], whole.labels[:500, :500])

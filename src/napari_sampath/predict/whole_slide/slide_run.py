@@ -110,9 +110,11 @@ def plan_job(
     while missing:
         block = choose(missing)
         missing.remove(block)
+        tiles = plan.tiles(block)
         for step in plan.block_job(block):
-            yield Progress(done + step.done, total, plan.label, "tiles")
-        done += plan.tiles(block)
+            share = step.done / step.total if step.total else 0
+            yield Progress(done + round(share * tiles), total, plan.label, "tiles")
+        done += tiles
         on_block(block)
     yield Progress(total, total, plan.label, "tiles")
     found = None if objects is None else (yield from slide_objects_job(plan.result, objects, own))
@@ -185,18 +187,18 @@ class SlidePlan:
                 self.result.mark(block)
 
     def tiles(self, block: Block) -> int:
-        """Return the number of tiles that reach into a block."""
+        """Return the number of tiles with tissue that reach into a block."""
         hw = self.slide.shape[0], self.slide.shape[1]
-        return sum(overlaps(frame, block.box) for frame in head_tiles(hw, self.tile_px))
+        frames = head_tiles(hw, self.tile_px)
+        return sum(overlaps(frame, block.box) and not self._is_blank(frame) for frame in frames)
+
+    def _is_blank(self, frame: Frame) -> bool:
+        box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
+        return not self.tissue.touches(_level0(box, self.slide.factor))
 
     def block_job(self, block: Block) -> Job[None]:
         """Make a job that computes a block and writes it."""
-
-        def is_blank(frame: Frame) -> bool:
-            box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
-            return not self.tissue.touches(_level0(box, self.slide.factor))
-
-        job = segment_job(self.slide, self.head, self.model, block.box, is_blank, tile_px=self.tile_px)
+        job = segment_job(self.slide, self.head, self.model, block.box, self._is_blank, tile_px=self.tile_px)
         segmentation = yield from job
         self.result.write(block, segmentation.labels, segmentation.confidence)
 
