@@ -64,9 +64,10 @@ def rows(path: Path, quick: bool) -> Iterator[Row]:
 def _clicks(window: SampathViewer, quick: bool) -> float:
     """Return the median time of a click on an encoded tile, without the time in the decoder."""
     session, beyond = window.session, []
-    middle = [side / 2 for side in session.hw]
-    for turn in range(3 if quick else 21):
-        x, y = middle[1] + 7 * turn - 80, middle[0] + 60 * np.sin(turn)
+    r0, c0 = (side // 2 - 200 for side in session.hw)
+    # Click only on nuclei: elsewhere the mask may be empty, and no frame would be painted.
+    nuclei = np.argwhere(session.image[r0 : r0 + 400, c0 : c0 + 400][..., 0] < 150)[:, ::-1] + (c0, r0)
+    for turn, (x, y) in enumerate(np.random.default_rng(0).choice(nuclei, 3 if quick else 21).tolist()):
         window.driver.move(x, y)
         window.wait()
         decode, decoding_s = window.model.decode, []
