@@ -10,6 +10,7 @@ from .predict import segment_everything as segment_everything
 from .predict import segment_instances as segment_instances
 from .training import evaluate as evaluate
 from .training import train as train
+from .training.prompts.adaptation.dataset import adapt as adapt
 
 __version__: str
 __all__: list[str]

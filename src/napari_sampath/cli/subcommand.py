@@ -100,9 +100,11 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image file (JPEG, PNG, TIFF ...)")
 
 
-def add_output(parser: argparse.ArgumentParser, help: str, metavar: str = "FILE") -> None:
-    """Declare the required flag `-o` or `--output`."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=help)
+def add_output(
+    parser: argparse.ArgumentParser, help: str, metavar: str = "FILE", required: bool = True
+) -> None:
+    """Declare the flag `-o` or `--output`."""
+    parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, help=help)
 
 
 def load(args: argparse.Namespace, output: Output) -> Model:

@@ -183,19 +183,8 @@ class Model:
         Raises:
             PromptError: If a prompt lies outside the tile, or the model has no prompt decoder.
         """
-        points, boxes, masks = None, None, None
-        if len(prompts.points_xy):
-            xy = self._to_input(prompts.points_xy, features.frame)
-            points = xy[None], torch.as_tensor(prompts.labels, dtype=torch.int64).to(self.device)[None]
-        if prompts.box_xyxy is not None:
-            boxes = self._to_input(prompts.box_xyxy.reshape(2, 2), features.frame).reshape(1, 4)
-        if prompts.mask_logits is not None:
-            masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32).to(self.device)[None, None]
-        with torch.inference_mode(), prompt_threads(self.device):
-            decoder = self._decoder()
-            active = decoder.activate(features.maps["embedding"])
-            logits, scores = decoder(active, points, boxes, masks, multimask)
-        return logits[0].cpu().numpy(), scores[0].cpu().numpy()
+        with prompt_threads(self.device):
+            return self._decoder().decode(features, prompts, multimask)
 
     def predict(
         self,
@@ -269,7 +258,7 @@ class Model:
         checked = [Prompts.make(box=box).box_xyxy for box in rows]
         corners = [box.reshape(2, 2) for box in checked if box is not None]
         if corners:
-            xyxy = self._to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
+            xyxy = self._decoder().to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
             yield from self._decode_each(features, xyxy, lambda batch: {"boxes": batch}, multimask)
 
     def predict_points(
@@ -290,7 +279,7 @@ class Model:
         """
         if np.size(points) == 0:
             return []
-        xy = self._to_input(Prompts.make(points).points_xy, features.frame)
+        xy = self._decoder().to_input(Prompts.make(points).points_xy, features.frame)
 
         def prompt(batch: Tensor) -> dict[str, Any]:
             labels = torch.ones(len(batch), 1, dtype=torch.int64, device=batch.device)
@@ -323,17 +312,6 @@ class Model:
                 f"The encoder '{self.name}' answers no prompts; choose one of: {', '.join(promptable)}."
             )
         return self.decoder
-
-    def _to_input(self, points_xy: FloatArray, frame: Frame) -> Tensor:
-        """Check that points (N, 2) lie in the tile and map them to the square input, float32."""
-        for x, y in points_xy:
-            if not frame.contains((x, y)):
-                raise PromptError(
-                    f"The prompt at x={x:g}, y={y:g} lies outside the {frame.width} x {frame.height} px "
-                    f"that the model sees (x {frame.left} to {frame.left + frame.width}, "
-                    f"y {frame.top} to {frame.top + frame.height}); place it inside."
-                )
-        return torch.as_tensor(frame.to_input(points_xy), dtype=torch.float32).to(self.device)
 
 
 def as_pixels(image: Any) -> Any:

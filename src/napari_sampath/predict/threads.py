@@ -53,8 +53,25 @@ def _other_thread() -> ThreadPoolExecutor:
 
 
 def free_cores() -> int:
-    """Return the number of cores, at least 1, that run no other thread at this moment."""
-    return max(1, _cores() - round(_busy_cores()))
+    """Return the number of cores, at least 1, that run no other thread at this moment.
+
+    Threads of `giving_way` do not count, because they leave their core to a prompt at once.
+    """
+    return max(1, _cores() - max(0, round(_busy_cores()) - sum(_giving_way)))
+
+
+_giving_way: list[int] = []
+"""Number of threads of each process of low priority that this process has started."""
+
+
+@contextlib.contextmanager
+def giving_way(threads: int) -> Iterator[None]:
+    """Do not count the threads of a process of low priority as busy in a `with` block."""
+    _giving_way.append(threads)
+    try:
+        yield
+    finally:
+        _giving_way.remove(threads)
 
 
 def _cores() -> int:

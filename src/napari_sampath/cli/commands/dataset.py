@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from ...training.data.instances import InstanceImage
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Declare `--data`."""
+def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Declare `--data`; it is required unless `SAMPATH_DATA` is set."""
     folder = os.environ.get("SAMPATH_DATA")
     parser.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER",
         default=folder and Path(folder),
-        required=folder is None,
+        required=required and folder is None,
         help="folder of the dataset (default: the environment variable SAMPATH_DATA)",
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 from ...config import load_config, resolve_device
+from ...errors import ConfigError
 from ...files import parse_json
 from ..fields import add_fields, from_args
 from ..output import Output
@@ -116,9 +118,25 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
     from ...encoders.tiny import tiny
     from ...training.prompts.config import RECIPES, PromptTuningConfig
 
-    add_data(parser)
+    add_data(parser, required=False)
+    parser.add_argument(
+        "--from-dataset",
+        type=Path,
+        metavar="FOLDER",
+        help="instead of --data: learn from the objects that you annotated in this project or dataset with their "
+        "recorded prompts, as the Annotate tab does, and save the decoder in its folder 'decoders'; of the flags "
+        "below, only --model, --start, --rounds, --steps and --output apply",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="largest number of rounds with --from-dataset; each is kept only if objects that are held back need no "
+        "more clicks (default: %(default)s)",
+    )
     add_patterns(parser)
-    add_output(parser, "weights to write, .safetensors")
+    add_output(parser, "weights to write, .safetensors; optional with --from-dataset", required=False)
     parser.add_argument(
         "--model",
         default=tiny.INFO.name,
@@ -149,7 +167,13 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_tune(args: argparse.Namespace, output: Output) -> None:
-    """Train a promptable model with SAM's algorithm."""
+    """Train a promptable model with SAM's algorithm, or adapt it to a dataset."""
+    if args.from_dataset is not None:
+        _adapt(args, output)
+        return
+    missing = [flag for flag, value in (("--data", args.data), ("--output", args.output)) if value is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} is missing; give it, or --from-dataset with a project or dataset.")
     from ...encoders.tiny import tiny
     from ...training.prompts.config import PromptTuningConfig, recipe
     from ...training.prompts.tune import RANDOM, read_training_record, tune_model
@@ -164,6 +188,38 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     output.result(
         {"weights": str(written), **record},
         f"Wrote {written}. Use it with --model {args.model} --weights {written}.",
+    )
+
+
+def _adapt(args: argparse.Namespace, output: Output) -> None:
+    """Adapt a promptable model to the objects of a dataset."""
+    from ...predict import load_model_job
+    from ...store import Store
+    from ...training.prompts.adaptation.adapt import AdaptationConfig
+    from ...training.prompts.adaptation.dataset import adapt_to_dataset_job, save_adapted
+
+    if args.output is not None:
+        check_suffix(args.output, ".safetensors")
+    if args.rounds < 1:
+        raise ConfigError(f"--rounds is {args.rounds}; give at least 1.")
+    config = load_config()
+    model = output.run(load_model_job(args.model, config.device, args.start, Store.from_config(config)))
+    settings = AdaptationConfig() if args.steps is None else AdaptationConfig(steps=args.steps)
+    record = output.run(adapt_to_dataset_job(args.from_dataset, model, settings, args.rounds))
+    if record is None:
+        output.result(
+            {"adapted": None},
+            f"{args.model} was not adapted: held-back objects of '{args.from_dataset}' would need more clicks. "
+            "Annotate more objects.",
+        )
+        return
+    written = ""
+    if args.output is not None:
+        save_adapted(model, args.output)
+        written = f" Wrote {args.output}; use it with --model {args.model} --weights {args.output}."
+    output.result(
+        {"adapted": dataclasses.asdict(record), "weights": str(args.output) if written else None},
+        f"{args.model} is {record.text}, measured on {record.held_back} held-back objects.{written}",
     )
 
 

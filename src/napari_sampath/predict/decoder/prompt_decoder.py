@@ -7,6 +7,7 @@ candidates are upscaled.
 
 from __future__ import annotations
 
+import copy
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,11 +17,17 @@ from torch import Tensor, nn
 
 from ...encoders.sam.prompt_parts import SingleMaskDecoder
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
+from ...errors import PromptError, WeightsError
 from .cell_upscaling import Upscaling
 from .two_way import Parts, SharedCells, TwoWay, in_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from segment_anything.modeling import MaskDecoder, PromptEncoder
+
+    from ...arrays import Features, FloatArray, Prompts
+    from ...geometry import Frame
 
 _ACTIVE = 4
 """Number of tiles kept ready for further prompts; each takes 10 MB in addition to its embedding."""
@@ -76,6 +83,8 @@ class PromptDecoder(nn.Module):
         with torch.no_grad():
             position = prompt_encoder.get_dense_pe()
         self.register_buffer("position", position, persistent=False)
+        self._original: tuple[PromptDecoder, ...] = ()
+        """The decoder before `with_weights`, in a tuple, so that it is not a part of this module."""
         self._lock = threading.Lock()
         self._stamp: _Stamp = ()
         self._active: list[tuple[Tensor, ActiveEmbedding]] = []
@@ -95,6 +104,38 @@ class PromptDecoder(nn.Module):
     def batch(self) -> int:
         """Prompts per batch; each takes about 15 MB."""
         return _CPU_BATCH if self.position.device.type == "cpu" else _GPU_BATCH
+
+    def with_weights(self, weights: Mapping[str, Tensor] | None) -> PromptDecoder:
+        """Return a decoder with other weights of the mask decoder, ready for the tiles in use.
+
+        Args:
+            weights: State of the mask decoder; None for the weights of the first decoder.
+
+        Raises:
+            WeightsError: If the weights are those of another decoder.
+        """
+        original = self.original
+        if weights is None:
+            return original
+        mask_decoder = copy.deepcopy(original.mask_decoder)
+        try:
+            mask_decoder.load_state_dict(weights)
+        except RuntimeError as error:
+            raise WeightsError(
+                "The adapted decoder does not fit the model; adapt the model again."
+            ) from error
+        decoder = PromptDecoder(self.prompt_encoder, mask_decoder).eval().requires_grad_(False)
+        decoder.to(self.position.device)
+        decoder._original = (original,)
+        # Prepare the tiles in use, so that the next click is as quick as the last one.
+        for embedding, _ in list(self._active):
+            decoder.activate(embedding)
+        return decoder
+
+    @property
+    def original(self) -> PromptDecoder:
+        """The decoder before `with_weights`."""
+        return self._original[0] if self._original else self
 
     def activate(self, embedding: Tensor) -> ActiveEmbedding:
         """Prepare a tile's embedding (256, 64, 64), of any float type and device, for prompts.
@@ -208,6 +249,38 @@ class PromptDecoder(nn.Module):
         """
         attended = self.attend(active, points, boxes, masks, multimask)
         return self.logits(attended).unflatten(0, attended.scores.shape), attended.scores
+
+    @torch.inference_mode()
+    def decode(
+        self, features: Features, prompts: Prompts, multimask: bool | None = True
+    ) -> tuple[FloatArray, FloatArray]:
+        """Answer one prompt on a tile; see `Model.decode`.
+
+        Raises:
+            PromptError: If a prompt lies outside the tile.
+        """
+        points, boxes, masks = None, None, None
+        if len(prompts.points_xy):
+            xy = self.to_input(prompts.points_xy, features.frame)
+            points = xy[None], torch.as_tensor(prompts.labels, dtype=torch.int64).to(xy.device)[None]
+        if prompts.box_xyxy is not None:
+            boxes = self.to_input(prompts.box_xyxy.reshape(2, 2), features.frame).reshape(1, 4)
+        if prompts.mask_logits is not None:
+            painted = torch.as_tensor(prompts.mask_logits, dtype=torch.float32)
+            masks = painted.to(self.position.device)[None, None]
+        logits, scores = self(self.activate(features.maps["embedding"]), points, boxes, masks, multimask)
+        return logits[0].cpu().numpy(), scores[0].cpu().numpy()
+
+    def to_input(self, points_xy: FloatArray, frame: Frame) -> Tensor:
+        """Check that points (N, 2) lie in the tile and map them to the square input, float32."""
+        for x, y in points_xy:
+            if not frame.contains((x, y)):
+                raise PromptError(
+                    f"The prompt at x={x:g}, y={y:g} lies outside the {frame.width} x {frame.height} px "
+                    f"that the model sees (x {frame.left} to {frame.left + frame.width}, "
+                    f"y {frame.top} to {frame.top + frame.height}); place it inside."
+                )
+        return torch.as_tensor(frame.to_input(points_xy), dtype=torch.float32).to(self.position.device)
 
     def _is_without_mask(self, dense: Tensor) -> bool:
         """Return True if a dense embedding (B, C, h, w) is that of prompts without a mask."""

@@ -17,7 +17,7 @@ from ...arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prom
 from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...predict import Model
-from ...predict.decoder.candidates import best_first, corrected
+from ...predict.decoder.candidates import PromptModel, best_first, corrected
 from ...predict.decoder.mask_upscaling import keep_prompted, local_mask, prompted_cells
 from ...tiling import high_resolution_px, tile_for, tiles
 from ..data.instances import UNKNOWN, InstanceImage
@@ -256,7 +256,7 @@ def _score_baselines(tile: _Tile) -> Values:
     return scored
 
 
-def points_needed(model: Model, features: Features, target: BoolArray, verified: BoolArray) -> int:
+def points_needed(model: PromptModel, features: Features, target: BoolArray, verified: BoolArray) -> int:
     """Return the number of points needed for an IoU of `IOU_GOAL` with `target`, at most `MAX_POINTS`.
 
     Each point is placed at the innermost pixel of the wrongly segmented areas, and the previous logits are fed back

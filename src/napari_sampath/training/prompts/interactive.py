@@ -135,11 +135,23 @@ def train_window(
     `embedding` is a leaf (1, 256, g, g) with `requires_grad`; `offset_tokens` is the position (row, col) of the window
     in the 64 x 64 token grid. Returns the mean loss and IoU; empty if the window has no object.
     """
-    iterations, weight = plan.iterations, plan.weight
     if not window.prompted:
         return {}
-    device = embedding.device
     first = FirstPrompts.sample(window, offset_tokens, plan, rng)
+    return train_objects(prompt_encoder, mask_decoder, embedding, first, offset_tokens, plan, rng)
+
+
+def train_objects(
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+    embedding: Tensor,
+    first: FirstPrompts,
+    offset_tokens: tuple[int, int],
+    plan: Plan,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """Train on given first prompts and on simulated corrections, and accumulate gradients; see `train_window`."""
+    iterations, weight, device = plan.iterations, plan.weight, embedding.device
     targets, points, labels = first.targets, first.points, first.labels
     truth, box = first.target_tensor(device), first.box_tensor(device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)

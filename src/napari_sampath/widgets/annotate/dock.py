@@ -19,6 +19,7 @@ from ..viewer.key_settings import KeyChoice
 from ..viewer.mouse import Mode
 from ..viewer.tools.object_tools import Tool
 from ..viewer.viewer_state import PREPARING, READY, ViewerState
+from .adaptation_form import AdaptationForm
 from .class_actions import ClassActions
 from .class_list import ClassListWidget
 from .help_overlay import HelpOverlay
@@ -51,6 +52,7 @@ class AnnotateDock(Dock):
         super().__init__(napari_viewer, state)
         self.image_bar = ImageBar(self.state)
         self.model_form = ModelForm()
+        self.adaptation = AdaptationForm(self.state.training.adaptation)
         self.classes = ClassListWidget()
         self.rules = MaskRulesForm()
         self.modes = ModeButtons()
@@ -144,6 +146,7 @@ class AnnotateDock(Dock):
             widget.setToolTip(f"{widget.toolTip().split(' (')[0]} ({keys.shown(name)})")
 
     def _arrange(self) -> None:
+        self.model_form.device_row.addWidget(self.adaptation, 1)
         candidate = row(self.candidate, self.buttons["next_candidate"], stretch=0)
         actions = row(*list(self.buttons.values())[1:], self.help_button)
         self.fill(

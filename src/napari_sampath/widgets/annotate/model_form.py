@@ -61,8 +61,10 @@ class ModelForm(QWidget):
         self.consent = QWidget()
         column(self.question, row(self.download_button, self.cancel_button), parent=self.consent)
         self.consent.hide()
+        self.device_row = row(self.device)
+        """Row of the device, to which the dock adds the switch of the adaptation."""
         model_row = row(self.model, self.file_button, stretch=0)
-        layout = form(("Image", self.image), ("Model", model_row), ("Runs on", self.device), parent=self)
+        layout = form(("Image", self.image), ("Model", model_row), ("Runs on", self.device_row), parent=self)
         layout.addRow(self.consent)
         self.show_catalogue(None, ModelChoice())
         self.image.activated.connect(self._on_image)

@@ -88,7 +88,9 @@ class ProjectForm(QWidget):
         if not self.name.hasFocus():
             self.name.setText(project.name)
         self.name.setToolTip(plain_tooltip(f"{project.path}\nPress Enter to rename the project"))
-        self.text.setText(_describe(project))
+        record = self._state.training.adaptation.record
+        adapted = "" if record is None else f"\n{record.model}: {record.text}."
+        self.text.setText(f"{_describe(project)}{adapted}")
         self.notes_button.setText("Notes …" if project.notes else "Notes")
         self.images.show_images(project, self._state.training.membership.image)
 

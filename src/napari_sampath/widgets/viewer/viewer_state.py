@@ -264,6 +264,7 @@ class ViewerState(QObject):
 
     def _on_model(self, model: Model) -> None:
         self.model, self._loaded = model, (self.choice, model)
+        self.training.adaptation.use_model(model)
         if self.session is not None:
             self.session.model = model
             self.commits.ask(self.session)

@@ -15,6 +15,7 @@ from ....jobs import Job, Progress
 from ....session.proposals.result_filter import MIN_AREA_PX, ResultFilter
 from ...background.native_libraries import import_triton_isolated
 from ...background.workers import JobRunner
+from .adaptation import Adaptation
 from .membership import Membership
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class TrainingState(QObject):
         self.session: Session | None = None
         """Session of the image in use."""
         self.membership = Membership(self, self)
+        self.adaptation = Adaptation(self)
+        self.adaptation.message.connect(self.message)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SAVE_AFTER_MS)
@@ -129,6 +132,7 @@ class TrainingState(QObject):
                 self.save()
         self.session = session
         self.membership.follow(session, file)
+        self.adaptation.follow(session)
         if session is not None:
             session.saved.connect(self._on_edited)
             self.mark_changed()
@@ -166,6 +170,7 @@ class TrainingState(QObject):
             self.session.saved.disconnect(self._on_edited)
         self.session = None
         self.membership.close()
+        self.adaptation.close()
         self.runner.cancel()
 
     def _on_edited(self) -> None:
@@ -175,6 +180,7 @@ class TrainingState(QObject):
     def _on_opened(self, opened: OpenedProject) -> None:
         self.project, self.samples, self.heads = opened.project, opened.samples, opened.heads
         self.membership.join()
+        self.adaptation.use_project(self.folder)
         self.mark_changed()
         self.message.emit(f"Opened the project '{self.project.name}'.")
         self.changed.emit()
@@ -183,6 +189,7 @@ class TrainingState(QObject):
     def _forget(self) -> None:
         self._timer.stop()
         self.project = self.samples = self.heads = None
+        self.adaptation.use_project(None)
         self.changed.emit()
         self.project_changed.emit()
 
