@@ -256,7 +256,11 @@ def test_a_model_is_adapted_to_a_dataset_from_python_and_the_shell(
     ]
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["adapted"]["model"] == "sampath-tiny"
-    assert load_model("sampath-tiny", device="cpu", weights=weights).encoder.weights_digest
+    own = load_model("sampath-tiny", device="cpu", weights=weights)
+    assert own.encoder.weights_digest == other.encoder.weights_digest
+    assert AdaptedDecoders(folder).apply(own) is None, "its decoder is another one"
+    assert own.decoder is not None
+    assert own.decoder is own.decoder.original
 
 
 def test_damaged_and_missing_decoders_raise_one_sentence(adapted: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ....encoders.weights.weights import digest
 from ....errors import WeightsError
 from ....files import from_json, read_json, write_atomically
 from ....files.tensor_file import DamagedFileError, dump_tensors, read_tensors
@@ -31,7 +33,7 @@ class AdaptedDecoder:
     model: str
     """Name of the model."""
     weights_digest: str
-    """Digest of the weights of the encoder; the decoder is used only with this encoder."""
+    """Digest of the weights that it was adapted from, those of the encoder and of the mask decoder."""
     clicks_before: float
     """Mean number of clicks per held-back object with the original decoder."""
     clicks_after: float
@@ -63,10 +65,11 @@ class _Stored:
 
 def record_of(model: Model, result: AdaptationResult, rounds: int) -> AdaptedDecoder:
     """Return the record of the result of a round."""
+    weights_digest = _weights_digest(model)
     return AdaptedDecoder(
-        f"{model.name}-{rounds}.safetensors",
+        f"{model.name}-{weights_digest[:8]}-{rounds}.safetensors",
         model.name,
-        model.encoder.weights_digest,
+        weights_digest,
         round(result.original.clicks, 2),
         round(result.after.clicks, 2),
         result.objects,
@@ -75,8 +78,14 @@ def record_of(model: Model, result: AdaptationResult, rounds: int) -> AdaptedDec
     )
 
 
+def _weights_digest(model: Model) -> str:
+    decoder = model.decoder
+    own = "" if decoder is None else digest(decoder.original.mask_decoder.state_dict())
+    return hashlib.sha256(f"{model.encoder.weights_digest}{own}".encode()).hexdigest()[:32]
+
+
 class AdaptedDecoders:
-    """The adapted decoders of a project or dataset, at most one for each model.
+    """The adapted decoders of a project or dataset, at most one for each model and its weights.
 
     Every change is saved before the method returns; if this raises a `StorageError`, nothing has changed.
 
@@ -98,8 +107,12 @@ class AdaptedDecoders:
 
     def find(self, model: Model) -> AdaptedDecoder | None:
         """Return the record for a model and its weights; None if there is none."""
-        digest = model.encoder.weights_digest
-        return next((r for r in self._records if (r.model, r.weights_digest) == (model.name, digest)), None)
+        if not self._records:
+            return None
+        key = model.name, _weights_digest(model)
+        return next(
+            (record for record in self._records if (record.model, record.weights_digest) == key), None
+        )
 
     def weights(self, record: AdaptedDecoder) -> dict[str, Tensor]:
         """Read the weights of a mask decoder, float32.
