@@ -316,6 +316,11 @@ def test_types_of_tensors_are_checked(bundle):
     key = sorted(state)[0]
     for dtype in (torch.int32, torch.complex64, torch.bool):
         changed = state | {key: state[key].to(dtype)}
-        bundle.write_bytes(safetensors.torch.save(changed, {"sampath_bundle": text}))
+        try:
+            content = safetensors.torch.save(changed, {"sampath_bundle": text})
+        except KeyError:  # Early versions of safetensors do not write complex numbers.
+            assert dtype == torch.complex64
+            continue
+        bundle.write_bytes(content)
         with pytest.raises(WeightsError, match="has type"):
             load_head(bundle)
