@@ -199,3 +199,45 @@ def test_a_commit_of_a_large_mask_waits_behind_large_strokes() -> None:
     assert session.prompts.state.empty
     assert session.undo()
     assert session.document.objects.keys() == {1, 2}
+
+
+def commit_at(session: Session, x: float, y: float) -> None:
+    """Commit the answer to a click."""
+    session.prompts.add_point(x, y)
+    request = session.prompts.request()
+    assert request is not None
+    session.prompts.accept(session.prompts.answerer.answer(request))
+    session.commit_when_ready()
+
+
+def test_the_user_is_asked_about_an_overlap_with_a_change_that_was_not_made_yet() -> None:
+    session, asked = open_session(model=disc_model(as_seen=True)), []
+    session.overlap_found.connect(asked.append)
+    session.overlap = "ask"
+    session.prompts.set_view((0, 0, *HW))
+    session.paint_when_ready(disc(1000, 1000, 16), 1)
+    commit_at(session, 3000, 3000)
+    commit_at(session, 7000, 9000)
+    assert not asked, "the stroke is not in the document"
+    compute(session)
+    assert len(asked) == 1
+    assert set(session.document.objects) == {1, 2}, "the stroke, and the commit beside it"
+    session.waiting.decide("keep")
+    compute(session)
+    assert not len(session.waiting)
+    assert set(session.document.objects) <= {1, 2}, "all pixels belong to the stroke"
+    assert not session.prompts.state.empty, "so the prompt is returned"
+
+
+def test_an_error_after_a_change_does_not_remove_it_twice() -> None:
+    session, messages = open_session(), []
+    session.message.connect(messages.append)
+
+    def done(_: object) -> None:
+        raise PromptError("There is nothing to say; go on.")
+
+    session.large_changes.submit(lambda *_: None, 2**30, "a change", done)
+    session.paint_when_ready(disc(1000, 1000, 16), 1)
+    compute(session)
+    assert messages == ["There is nothing to say; go on."]
+    assert set(session.document.objects) == {1}

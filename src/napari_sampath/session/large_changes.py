@@ -180,7 +180,10 @@ class LargeChanges:
 
     def _end(self, change: LargeChange, result: object) -> None:
         self._items.remove(change)
-        change.done(result)
+        try:
+            change.done(result)
+        except SampathError as error:  # The change is made and saved all the same.
+            self._editor.message.emit(str(error))
         self.changed.emit()
 
     def _fail(self, change: LargeChange, error: SampathError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from benchmarks.gui_driver import GuiDriver, wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_sampath.errors import PromptError
+from napari_sampath.session import large_changes
 from napari_sampath.widgets.segment.dock import SegmentDock
 from napari_sampath.widgets.segment.result_layers import ResultLayers
+from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
@@ -251,3 +255,31 @@ def test_results_of_heads_are_never_the_image_in_use(
     assert window.state.image is window.image
     assert window.state.images() == [window.image]
     assert window.dock.image_bar.isHidden()
+
+
+def test_large_changes_land_after_the_switch_and_failures_are_said(
+    open_window: Callable[..., Any], tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are still computed when their image is not in use any more."""
+    monkeypatch.setattr(large_changes, "LARGE_PX", 10)
+    window = open_window(tissue, DiscModel())
+    session, go_on, said = window.session, threading.Event(), []
+    window.state.message.connect(said.append)
+    session.paint([20, 20, 21, 21], [30, 31, 30, 31], 1)
+
+    def fails(*_: object) -> None:
+        raise PromptError("It cannot be done; try another one.")
+
+    session.large_changes.submit(lambda *_: go_on.wait(60), 100, "a slow change")
+    window.annotator.tools.use(Tool.GROW, (30, 20))
+    window.annotator.complete(True)
+    session.large_changes.submit(fails, 100, "a change")
+    second = add_second(window, tissue)
+    in_use(window, second)
+    settle()
+    go_on.set()
+    wait_until(lambda: not len(session.large_changes), 60, "the changes")
+    assert session.document.record(1).area_px > 4
+    assert session.area.mask().all()
+    assert "'tissue': It cannot be done; try another one." in said
+    assert not window.session.document.objects

@@ -258,7 +258,11 @@ class WaitingCommits:
         """Add the mask of a commit in a worker thread."""
         rules = item.rules
 
-        def run(document: Document, do: Callable[[Operation], None]) -> tuple[AnnotatedObject, str]:
+        def run(document: Document, do: Callable[[Operation], None]) -> Overlap | tuple[AnnotatedObject, str]:
+            if rules.overlap == "ask":  # With objects of changes that were not in the document before.
+                covered = overlap_of(document, candidate, item.state, class_id, rules.mask_mode)
+                if covered is not None:
+                    return covered
             commit = make_commit(
                 document, candidate, item.state, class_id, item.model_name, rules.overlap, rules.mask_mode
             )
@@ -269,9 +273,26 @@ class WaitingCommits:
             run,
             box_px(candidate.mask),
             self._name(item),
-            done=lambda result: self.committed.emit(*cast("tuple[AnnotatedObject, str]", result)),
-            failed=lambda _error: self._reopen(item),
+            done=lambda result: self._on_added(item, result),
+            failed=lambda error: self._on_failed(item, error),
         )
+
+    def _on_added(self, item: WaitingCommit, result: object) -> None:
+        if not isinstance(result, Overlap):
+            self.committed.emit(*cast("tuple[AnnotatedObject, str]", result))
+            return
+        if self._items:
+            self._items[0].overlap = None  # It is asked about again after this one.
+        item.overlap = result
+        self._items.insert(0, item)
+        self.overlap_found.emit(result)
+        self.changed.emit()
+
+    def _on_failed(self, item: WaitingCommit, error: SampathError) -> None:
+        reopened = self._prompts.state.empty
+        self._reopen(item)
+        if not reopened:
+            self._editor.message.emit(f"{self._name(item).capitalize()} was not added. {error}")
 
     def _reopen(self, item: WaitingCommit) -> None:
         if self._prompts.state.empty:

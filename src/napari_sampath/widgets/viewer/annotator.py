@@ -175,7 +175,7 @@ class Annotator(QObject):
         box = self._box(whole)
 
         def say(accepted: object) -> None:
-            self.message.emit(completion_message(len(cast("tuple[int, ...]", accepted))))
+            self.session.message.emit(completion_message(len(cast("tuple[int, ...]", accepted))))
 
         self._mark(box, lambda area: area.complete(box), say)
 
@@ -184,7 +184,7 @@ class Annotator(QObject):
         box = self._box(False)
 
         def say(_: object) -> None:
-            self.message.emit(
+            self.session.message.emit(
                 "The view is marked as incomplete; only your own objects in it count as verified."
             )
 
@@ -193,6 +193,7 @@ class Annotator(QObject):
     def _mark(
         self, box: Box, call: Callable[[VerifiedArea], object], done: Callable[[object], object]
     ) -> None:
+        # `done` may be called after another image was chosen and this object was deleted, so it uses the session.
         size_px = (box[2] - box[0]) * (box[3] - box[1])
         self.attempt(
             lambda: self.session.large_changes.submit(

@@ -27,13 +27,23 @@ class CommitQueue(QObject):
 
     Args:
         worker: Predicts masks for prompts in a thread.
+        in_use: Returns the session in use, whose messages the annotator shows.
+        say: Receives the messages of the other sessions for the user.
         parent: The Qt parent.
     """
 
-    def __init__(self, worker: PromptWorker, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        worker: PromptWorker,
+        in_use: Callable[[], Session | None],
+        say: Callable[[str], object],
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
         self._worker = worker
-        self._slots: dict[Session, Callable[[], None]] = {}
+        self._in_use = in_use
+        self._say = say
+        self._slots: dict[Session, tuple[Callable[[], None], Callable[[str], None]]] = {}
         self.runner = JobRunner(self)
         self._served: Session | None = None
         """The session whose large change is being computed."""
@@ -43,26 +53,34 @@ class CommitQueue(QObject):
 
     def follow(self, session: Session) -> None:
         """Serve a session until `release`."""
-        slot = self._slots[session] = partial(self.ask, session)
+        slot, say = self._slots[session] = partial(self.ask, session), partial(self._on_message, session)
+        session.message.connect(say)
         session.waiting.changed.connect(slot)
         session.large_changes.changed.connect(self._compute)
 
     def release(self, session: Session) -> None:
         """Carry out the waiting commits and the large changes of a session that is about to be closed."""
-        slot = self._slots.pop(session, None)
-        if slot is None:
+        slot, say = self._slots.pop(session, (None, None))
+        if slot is None or say is None:
             return
         session.waiting.changed.disconnect(slot)
         session.large_changes.changed.disconnect(self._compute)
+        session.large_changes.finish()  # Commits that would be asked about wait again.
         missing = session.waiting.finish(CLOSE_S)
         session.large_changes.finish()
         if session is self._served:
             self.runner.cancel()
             self._compute()
         if missing:
-            logger.warning(
-                "%d commits of '%s' were closed before their masks were ready", missing, session.name
-            )
+            objects = "1 object was" if missing == 1 else f"{missing} objects were"
+            text = f"{objects} not added, because the image was closed before the masks were ready"
+            logger.warning("'%s': %s", session.name, text)  # The window may be closing, too.
+            session.message.emit(f"{text}; open it again, and click there.")
+        session.message.disconnect(say)
+
+    def _on_message(self, session: Session, text: str) -> None:
+        if session is not self._in_use():
+            self._say(f"'{session.name}': {text}")
 
     def ask(self, session: Session) -> None:
         """Request the masks of all waiting commits of a session that have none and are not requested."""

@@ -86,7 +86,7 @@ class ViewerState(QObject):
         self.catalogue: Catalogue | None = None
         self.runner = JobRunner(self)
         self.prompts = PromptWorker(self)
-        self.commits = CommitQueue(self.prompts, self)
+        self.commits = CommitQueue(self.prompts, lambda: self.session, self.message.emit, self)
         self.ready = False
         """Whether the image is encoded, at least in the region in view."""
         self.sessions_dir = sessions_dir or sessions_folder()

@@ -157,15 +157,16 @@ class ObjectActions(QObject):
 
     def _report(self, tool: Tool, object_id: int, changed: bool) -> None:
         """Show the new state of an object, because flags and small holes are not visible on the canvas."""
+        # The host may have been deleted while the change was computed.
         record = self._session.document.record(object_id)
         name = f"{self._session.classes.by_id(record.class_id).name} {object_id}"
         if not changed:
-            self._host.message.emit(f"{name} did not change.")
+            self._session.message.emit(f"{name} did not change.")
         elif tool in (Tool.REVIEWED, Tool.UNSURE):
             flagged = record.reviewed if tool is Tool.REVIEWED else record.unsure
-            self._host.message.emit(f"{name} is {tool.value if flagged else f'no longer {tool.value}'}.")
+            self._session.message.emit(f"{name} is {tool.value if flagged else f'no longer {tool.value}'}.")
         else:
-            self._host.message.emit(f"{name} now has {record.area_px:,} px.")
+            self._session.message.emit(f"{name} now has {record.area_px:,} px.")
 
     def _on_drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
         """Handle a left press until its release while a tool is active (napari's drag callback)."""
