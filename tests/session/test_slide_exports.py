@@ -19,6 +19,7 @@ from napari_sampath.formats import import_objects
 from napari_sampath.images.slides import ArraySlide, open_slide
 from napari_sampath.jobs import run
 from napari_sampath.session import Project, Session
+from napari_sampath.session.files.slide_windows import windows_of
 from napari_sampath.session.project.samples import ProjectSamples
 
 HW = (9000, 8501)
@@ -145,3 +146,35 @@ def _file(folder: Path) -> Path:
     file = folder / "biopsy.tif"
     file.write_bytes(b"the pixels are in memory")
     return file
+
+
+def test_an_image_whose_name_is_like_that_of_a_window_is_no_window() -> None:
+    assert windows_of("case", ("case @0,2048", "case @20", "case @1,2,3", "case 7 @0,0")) == ("case @0,2048",)
+
+
+@pytest.mark.parametrize("change", ["rename", "leave", "remove"])
+def test_an_image_changed_while_its_windows_are_saved_leaves_no_sample_behind(
+    tmp_path: Path, change: str
+) -> None:
+    hw = (2500, 2300)
+    slide = ArraySlide([np.broadcast_to(np.array((200, 150, 180), np.uint8), (*hw, 3))], "biopsy", 0.5)
+    project = Project.create(tmp_path / "project", classes=CLASSES)
+    project.add(slide.digest, hw, "biopsy", _file(tmp_path), mpp=0.5)
+    session = Session(slide, "biopsy", None, CLASSES)
+    session.area.mark((1000, 1000, 1100, 1100))  # In four windows
+    samples = ProjectSamples(project)
+    samples.mark_changed(session)
+    job = samples.save_job()
+    assert job is not None
+    while not project.dataset.images:
+        next(job)
+    if change == "rename":
+        project.rename_image(slide.digest, "case 7")
+    elif change == "leave":
+        project.set_training(slide.digest, False)
+    else:
+        project.remove(slide.digest)
+    run(job)
+    names = {f"case 7 @{row},{col}" for row in (0, 1024) for col in (0, 1024)}
+    assert set(project.dataset.images) == (names if change == "rename" else set())
+    assert project.missing == ()

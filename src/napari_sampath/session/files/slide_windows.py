@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def windows_of(name: str, samples: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         sample
         for sample in samples
-        if name and sample.startswith(start) and sample[len(start) :].replace(",", "", 1).isdecimal()
+        if name and sample.startswith(start) and re.fullmatch(r"\d+,\d+", sample[len(start) :])
     )
 
 

@@ -160,10 +160,19 @@ def _save_windows(
         snapshot = dataclasses.replace(snapshot, image=windows.pixels(box))
         provenance = {"annotations": {str(key): values for key, values in snapshot.details.items()}}
         with project.editing() as draft:
-            entry = _put(project, draft, snapshot, project.slide_of(image), provenance)
+            now = draft.content.images.get(digest)
+            if now is None or not now.training:
+                return entry
+            if now.sample == image.sample:
+                entry = _put(project, draft, snapshot, project.slide_of(image), provenance)
+        if now.sample != image.sample:  # The image was renamed in the meantime.
+            return (yield from _save_windows(project, digest, windows, kept))
         kept[snapshot.name] = labels
     corners = {box[:2] for box in boxes}
-    with project.editing():
+    with project.editing() as draft:
+        now = draft.content.images.get(digest)
+        if now is None or now.sample != image.sample:
+            return entry
         for sample in windows_of(image.sample, tuple(project.dataset.images)):
             if corner_of(sample) not in corners:
                 editing.remove_image(project.dataset, sample)
