@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.session import Project
+from napari_sampath.widgets.export.project_export import ProjectExport
 from napari_sampath.widgets.project.dock import ProjectDock
 from napari_sampath.widgets.viewer.viewer_state import ViewerState
 from support.models.discs import DiscModel, loader
@@ -139,3 +141,48 @@ def test_a_packed_project_is_unpacked_and_opened(
     wait_until(lambda: dock.state.training.project is not None, 60, "the project")
     assert dock.state.training.project.path == tmp_path / "study (2)", "a folder 'study' exists"
     assert [row[0] for row in rows(dock)] == ["a", "b"]
+
+
+def test_what_is_open_of_one_project_does_not_reach_the_next(dock: ProjectDock, tmp_path: Path) -> None:
+    """Notes, a question about duplicates, and the folder of the export."""
+    projects = []
+    for name in ("first", "second"):
+        old = DatasetFolder.create(tmp_path / name, (ClassInfo(1, "object", (0, 158, 115)),))
+        for number in range(2 if name == "second" else 1):
+            old.save_image(Snapshot(f"disc {number}", *disc_image(1, (64, 80))))
+        if name == "first":
+            old.save_image(Snapshot("disc 1", *disc_image(2, (64, 80))))
+        projects.append(Project(old.path))
+    first, second = projects
+    dock.open_project(second.path)
+    idle(dock)
+    export = ProjectExport(dock.state, lambda *_: None)
+    export.setParent(dock)
+    assert export.folder.text() == str(tmp_path / "second-dataset")
+    driver = GuiDriver(dock.state.viewer, dock.state.image)
+    driver.press(dock.project.check_button)
+    idle(dock)
+    assert "has the same pixels" in dock.project.question_panel.text.text()
+    driver.press(dock.project.notes_button)
+    dock.project.notes.setPlainText("about the second")
+
+    dock.open_project(first.path)
+    idle(dock)
+    assert dock.project.questions.current is None, "its answer would remove samples of another project"
+    assert dock.project.notes.isHidden()
+    assert not dock.project.notes_button.isChecked()
+    for _ in range(2):
+        driver.press(dock.project.notes_button)
+    assert (Project(first.path).notes, Project(second.path).notes) == ("", "about the second")
+    export.refresh()
+    assert export.folder.text() == str(tmp_path / "first-dataset")
+
+
+def test_a_hidden_list_looks_up_no_files(dock: ProjectDock, study: Study) -> None:
+    """The state changes at every click; a project can have thousands of images on a slow drive."""
+    dock.parentWidget().hide()
+    study.file("a").unlink()
+    dock.state.changed.emit()
+    assert rows(dock)[0][1] == "nothing verified yet"
+    dock.parentWidget().show()
+    assert rows(dock)[0][1] == "file missing"

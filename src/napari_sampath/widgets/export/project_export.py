@@ -40,6 +40,8 @@ class ProjectExport(QWidget):
     def __init__(self, state: ViewerState, start: Start) -> None:
         super().__init__()
         self._state, self._start = state, start
+        self._project: Path | None = None
+        """Folder of the project that is shown."""
         self.text = label(wrap=True)
         self.layout_choice = combo_box("Layout of the dataset")
         set_items(
@@ -80,8 +82,10 @@ class ProjectExport(QWidget):
             self.text.setText("Open a project to export all its images as one dataset.")
             return
         self.text.setText(f"{project.name}: {plural(len(project.images), 'image')}")
-        if not self.folder.text():
+        if project.path != self._project:  # The folder of another project has its dataset.
+            self._project = project.path
             self.folder.setText(str(project.path.parent / f"{project.path.name}-dataset"))
+            self._follow_folder()
 
     def export(self) -> None:
         """Export the open project."""

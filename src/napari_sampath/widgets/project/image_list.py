@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from qtpy.QtCore import QPoint, Qt, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QHeaderView, QMenu, QTreeWidget, QTreeWidgetItem
 
 from ...session.project.content import ProjectImage
@@ -33,6 +33,7 @@ class ImageList(QTreeWidget):
         super().__init__()
         self._membership = membership
         self._project: Project | None = None
+        self._current: ProjectImage | None = None
         self._shown: object = None
         self.setHeaderLabels(HEADINGS)
         self.setRootIsDecorated(False)
@@ -47,7 +48,17 @@ class ImageList(QTreeWidget):
 
     def show_images(self, project: Project, current: ProjectImage | None) -> None:
         """Show the images of a project; the row of the current one is selected."""
-        self._project = project
+        self._project, self._current = project, current
+        if self.isVisible():
+            self._show_rows(project, current)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Look up the files again: while the list is hidden, each click on an image would look up all of them."""
+        super().showEvent(event)
+        if self._project is not None:
+            self._show_rows(self._project, self._current)
+
+    def _show_rows(self, project: Project, current: ProjectImage | None) -> None:
         rows = [(image, role(project, image), project.slide_of(image)) for image in project.images.values()]
         if (rows, current) == self._shown:
             return

@@ -39,6 +39,8 @@ class ProjectForm(QWidget):
     def __init__(self, state: ViewerState) -> None:
         super().__init__()
         self._state = state
+        self._project: Project | None = None
+        """The project that is shown."""
         training = state.training
         self.name = QLineEdit()
         self.name.setToolTip("Name of the project; press Enter to rename it")
@@ -83,6 +85,9 @@ class ProjectForm(QWidget):
     def refresh(self) -> None:
         """Show the project."""
         project = self._state.training.project
+        if project is not self._project:
+            self._leave()
+            self._project = project
         if project is None:
             return
         if not self.name.hasFocus():
@@ -102,7 +107,9 @@ class ProjectForm(QWidget):
                 None if self._state.training.membership.file is None else self._folder_of_image()
             )
             job = check_project_job(project, search)
-            self._state.training.membership.edit(job, "checking the project", self._on_checked)
+            self._state.training.membership.edit(
+                job, "checking the project", partial(self._on_checked, project)
+            )
 
     def pack(self, target: Path) -> None:
         """Pack the project as a zip file."""
@@ -152,17 +159,27 @@ class ProjectForm(QWidget):
                 self.name.setText(project.name)
 
     def _toggle_notes(self) -> None:
-        training, shown = self._state.training, self.notes_button.isChecked()
-        project = training.project
-        if project is None:
+        shown = self.notes_button.isChecked()
+        if self._project is None:
             return
         if shown:
-            self.notes.setPlainText(project.notes)
-        elif self.notes.toPlainText() != project.notes:
-            text = self.notes.toPlainText()
-            training.attempt(lambda: project.set_notes(text))
+            self.notes.setPlainText(self._project.notes)
+        else:
+            self._save_notes()
         self.notes.setVisible(shown)
         self.refresh()
+
+    def _save_notes(self) -> None:
+        project, text = self._project, self.notes.toPlainText()
+        if project is not None and not self.notes.isHidden() and text != project.notes:
+            self._state.training.attempt(lambda: project.set_notes(text))
+
+    def _leave(self) -> None:
+        """Save and close the notes of the project that was shown, and remove a question about it."""
+        self._save_notes()
+        self.notes.hide()
+        self.notes_button.setChecked(False)
+        self.questions.dismiss()
 
     def _choose_zip(self) -> None:
         project = self._state.training.project
@@ -203,7 +220,9 @@ class ProjectForm(QWidget):
             layer.visible = True
             self._state.viewer.layers.selection.active = layer
 
-    def _on_checked(self, check: ProjectCheck) -> None:
+    def _on_checked(self, project: Project, check: ProjectCheck) -> None:
+        if project is not self._state.training.project:
+            return
         choices = []
         if check.duplicates:
             hint = "Keep one training sample of each image; the others go to the folder 'history'"
