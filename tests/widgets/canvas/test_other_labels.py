@@ -50,6 +50,10 @@ def test_a_layer_with_another_scale_and_translation() -> None:
     mask = object_under(SimpleNamespace(layers=[image, labels]), image, 81, 61, (120, 160))
     assert mask is not None
     assert np.array_equal(mask.to_dense((120, 160)), np.kron(half, np.ones((2, 2))).astype(bool))
+    pyramid = Labels([half, half[::2, ::2]], multiscale=True, scale=(1, 1), translate=(10.25, 20.25))
+    same = object_under(SimpleNamespace(layers=[image, pyramid]), image, 81, 61, (120, 160))
+    assert same is not None
+    assert np.array_equal(same.to_dense((120, 160)), mask.to_dense((120, 160)))
 
 
 def test_a_rotated_layer() -> None:

@@ -45,6 +45,14 @@ def test_a_labels_layer_is_written_and_imported_with_its_classes(suffix: str, tm
     assert len(np.unique(labels.instance_map)) == 3
 
 
+def test_an_image_is_not_replaced_by_labels(tmp_path: Path) -> None:
+    path = tmp_path / "slide.ome.zarr"
+    zarr.open_group(str(path), mode="w").create_array("0", data=MAP)
+    with pytest.raises(ImageError, match="such as '0', which would be lost"):
+        write_ome_zarr(str(path), MAP, {})
+    assert (path / "0").is_dir()
+
+
 def test_a_layer_without_classes_is_written_as_objects(tmp_path: Path) -> None:
     write_geojson(str(tmp_path / "a.geojson"), MAP, {})
     labels = import_labels(tmp_path / "a.geojson", hw=MAP.shape)

@@ -8,6 +8,7 @@ from napari.viewer import Viewer
 from scipy.ndimage import label
 
 from ...arrays import FloatArray, IntArray, LocalMask
+from ...images.slides.view_cache import LevelView
 from .layers import MARK
 
 FIRST_PX = 256
@@ -31,11 +32,14 @@ def object_under(viewer: Viewer, image: Image, x: float, y: float, hw: tuple[int
     for layer in reversed(viewer.layers):
         if not isinstance(layer, Labels) or not layer.visible or MARK in layer.metadata or layer.ndim != 2:
             continue
+        data = layer.data[0] if layer.multiscale else layer.data
+        if isinstance(data, LevelView):  # A component of it may be as large as the slide.
+            continue
         to_layer = transform_to(image, layer)
         row, col = (int(value) for value in np.round(to_layer @ (y, x, 1.0)))
-        height, width = layer.data.shape
-        if 0 <= row < height and 0 <= col < width and layer.data[row, col]:
-            mask = _to_image(component_at(layer.data, row, col), to_layer, hw)
+        height, width = data.shape
+        if 0 <= row < height and 0 <= col < width and data[row, col]:
+            mask = _to_image(component_at(data, row, col), to_layer, hw)
             if mask.bitmap.any():
                 return mask
     return None

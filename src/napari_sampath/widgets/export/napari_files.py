@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 MAX_CLASSES = 255
 MAX_LAYER_PX = 2**28
 """Largest map that is read into memory as a layer."""
+LABELS_ONLY = {"labels", "zarr.json"}
+"""Content of the folder of an OME-Zarr that has labels and no image."""
 CLASS_COLUMN = "class"
 """Column of a layer's features that names the class of each object."""
 
@@ -140,7 +141,7 @@ def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_n
     """Write each number of a Labels layer as one object.
 
     Args:
-        path: File or folder to write; it is replaced.
+        path: File to write, or folder of an OME-Zarr with nothing but labels; it is replaced.
         data: (H, W) integers, 0 for the background.
         attributes: Attributes of the layer; the column "class" of its features names the classes of the objects.
         format_name: Name of a format.
@@ -149,7 +150,8 @@ def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_n
         The path.
 
     Raises:
-        ImageError: If the layer is not two-dimensional, or has negative numbers.
+        ImageError: If the layer is not two-dimensional, or has negative numbers, or if `path` is a folder with other
+            content than labels.
         StorageError: If the file cannot be written.
     """
     objects = np.asarray(data)
@@ -157,6 +159,13 @@ def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_n
         raise ImageError(
             f"The layer has the shape {objects.shape}, and its smallest number is {objects.min(initial=0)}; choose a "
             "two-dimensional layer without negative numbers."
+        )
+    entries = path.iterdir() if path.is_dir() else ()
+    others = {entry.name for entry in entries if not entry.name.startswith(".")} - LABELS_ONLY
+    if others:
+        raise ImageError(
+            f"'{path}' is a folder with other content than labels, such as '{min(others)}', which would be lost; "
+            "choose another name."
         )
     numbers, places = np.unique(objects, return_inverse=True)
     names = _class_names(attributes.get("features"), numbers.tolist())
@@ -176,7 +185,7 @@ def write_objects(path: Path, data: Any, attributes: Mapping[str, Any], format_n
         snapshot = Snapshot("labels", None, class_map, objects.astype(np.int32), classes=classes)
         written = export_labels(folder, snapshot, [format_name])[0]
         if path.is_dir():
-            shutil.rmtree(path)
+            path.rename(Path(folder, "replaced"))
         written.replace(path)
     return [str(path)]
 
