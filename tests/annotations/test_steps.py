@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from napari_sampath.annotations import (
 )
 from napari_sampath.annotations.masks import shaping, steps
 from napari_sampath.annotations.masks.masks import clip, innermost
+from napari_sampath.annotations.masks.tile_store import TileStore
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
 from napari_sampath.arrays import ClassInfo, LocalMask
 
@@ -51,11 +53,20 @@ def dense(mask: LocalMask) -> np.ndarray:
 operations = st.tuples(st.sampled_from(["add", "erase", "verify", "delete"]), masks())
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(operations, min_size=1, max_size=6), st.sampled_from([100, 2**20]))
-def test_masks_of_every_step_are_written_undone_and_replayed(script: list, piece_px: int) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiles")
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(operations, min_size=1, max_size=6), st.sampled_from([100, 2**20]), st.sampled_from([0, 2**30])
+)
+def test_masks_of_every_step_are_written_undone_and_replayed(
+    folder: Path, script: list, piece_px: int, memory_bytes: int
+) -> None:
     document, replayed = Document(HW, CLASSES), Document(HW, CLASSES)
-    document.instance_map.become(TiledMap(HW, np.int32, 2))
+    document.instance_map.become(TiledMap(HW, np.int32, 2, TileStore(folder, memory_bytes)))
     objects, verified = np.zeros(HW, dtype=np.int32), np.zeros(HW, dtype=bool)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "PIECE_PX", piece_px)

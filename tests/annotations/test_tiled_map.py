@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sampath.annotations import Delete, TiledMap, perform
+from napari_sampath.annotations.masks.tile_store import TileStore
 from napari_sampath.annotations.masks.tiles import TILE_PX
 from napari_sampath.errors import ImageError
 from support.slide import SIDE, annotated_slide
@@ -76,12 +77,24 @@ def changed(kind: str, part: np.ndarray, number: int) -> np.ndarray:
     return np.where(inside, part.dtype.type(number), part)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiles")
+
+
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(changes, max_size=8), st.sampled_from([np.int32, np.bool_]), st.integers(0, 8), st.integers(1, 3)
+    st.lists(changes, max_size=8),
+    st.sampled_from([np.int32, np.bool_]),
+    st.integers(0, 8),
+    st.integers(1, 3),
+    st.sampled_from([0, 3000, 2**30]),
 )
-def test_tiles_of_every_kind_match_an_array(steps: list, dtype: type, level: int, most_open: int) -> None:
-    tiled, plain = TiledMap(HW, dtype, most_open), np.zeros(HW, dtype=dtype)
+def test_tiles_of_every_kind_match_an_array(
+    folder: Path, steps: list, dtype: type, level: int, most_open: int, memory_bytes: int
+) -> None:
+    store = TileStore(folder, memory_bytes)
+    tiled, plain = TiledMap(HW, dtype, most_open, store), np.zeros(HW, dtype=dtype)
     kept: list[tuple[TiledMap, np.ndarray]] = []
     for kind, (r0, c0, r1, c1), number in steps:
         kept.append((tiled.snapshot(), plain.copy()))
@@ -98,6 +111,7 @@ def test_tiles_of_every_kind_match_an_array(steps: list, dtype: type, level: int
     for r0, c0, r1, c1 in tiled.tiles_in([(0, 0, *HW)]):
         covered[r0:r1, c0:c1] = True
     assert not plain[~covered].any()
+    assert store.in_memory_bytes <= memory_bytes
 
 
 def check_summary(tiled: TiledMap, plain: np.ndarray, step: int) -> None:

@@ -19,6 +19,7 @@ from ..annotations import (
     Prepared,
     SetClasses,
 )
+from ..annotations.masks.tiles import forget_unpacked
 from ..arrays import ClassInfo
 from ..config import load_config
 from .journals import other_journals
@@ -75,6 +76,7 @@ class Editor:
 
     def close(self) -> None:
         """Close the journal."""
+        forget_unpacked()
         if self._edits.journal is not None:
             self._edits.journal.close()
 
@@ -179,6 +181,8 @@ class Editor:
         if patch.verified_box is not None:
             self.area_changed.emit(patch.verified_box)
         self.saved.emit()
+        if note := self.document.tile_store.take_note():
+            self.message.emit(note)
 
     def _keep_active(self) -> None:
         if self._active not in self.classes:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from ...jobs import releasing_gil
 from .map_view import MapView, by_tile, normalize, split_at_tiles
 from .masks import Box, union
+from .tile_store import TileStore
 from .tiles import (
     MAX_STEP,
     TILE_PX,
-    Packed,
     Tile,
     closed,
     equal,
@@ -47,10 +47,18 @@ class TiledMap(MapView):
         dtype: Data type of the values.
         max_open: Number of tiles that stay open for writing; if there are more, the least recently written are packed.
             By default `MAX_OPEN`, or all of a map of at most `SMALL_MAP` tiles.
+        store: Keeps the packed tiles; by default all of them in memory.
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike, max_open: int | None = None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dtype: npt.DTypeLike,
+        max_open: int | None = None,
+        store: TileStore | None = None,
+    ) -> None:
         self.shape = shape
+        self.store = TileStore() if store is None else store
         is_small = -(-shape[0] // TILE_PX) * -(-shape[1] // TILE_PX) <= SMALL_MAP
         self._is_small = is_small
         self._max_open = max_open or (SMALL_MAP if is_small else MAX_OPEN)
@@ -62,17 +70,12 @@ class TiledMap(MapView):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the tiles in bytes."""
+        """Size of the tiles in bytes, in memory and in the file of the store."""
         return sum(map(size_of, self._tiles.values()))
-
-    @property
-    def packed_bytes(self) -> int:
-        """Memory of the packed tiles and their summaries in bytes, without the open tiles, whose number is limited."""
-        return sum(tile.nbytes for tile in self._tiles.values() if isinstance(tile, Packed))
 
     def snapshot(self) -> TiledMap:
         """Return a copy that shares each tile until one of the maps writes to it."""
-        copy = TiledMap(self.shape, self.dtype, self._max_open)
+        copy = TiledMap(self.shape, self.dtype, self._max_open, self.store)
         copy._tiles, copy._open = self._tiles.copy(), self._open.copy()
         copy._shared, self._shared = set(self._open), set(self._open)
         return copy
@@ -80,6 +83,7 @@ class TiledMap(MapView):
     def become(self, other: TiledMap) -> None:
         """Take over the tiles of another map of the same size; do not use that map afterwards."""
         self._tiles, self._open, self._shared = other._tiles, other._open, other._shared
+        self._max_open, self.store = other._max_open, other.store
 
     def pack_changes(self, start: TiledMap) -> tuple[Tiles, Tiles]:
         """Return the tiles that changed since a snapshot, as they were then and as they are now.
@@ -92,11 +96,11 @@ class TiledMap(MapView):
             old, new = start._tiles.get(key, 0), self._tiles.get(key, 0)
             if same_pixels(old, new):
                 continue
-            new = closed(new)
+            new = closed(new, self.store)
             if not self._is_small:
                 self._set(key, new)
                 summary_of(new, MAX_STEP)
-            for tiles, tile in ((before, closed(old)), (after, new)):
+            for tiles, tile in ((before, closed(old, self.store)), (after, new)):
                 if not equal(tile, 0):
                     tiles[key] = tile
         return before, after
@@ -238,7 +242,7 @@ class TiledMap(MapView):
         self._open.move_to_end(key)
         if len(self._open) > self._max_open:
             oldest, _ = self._open.popitem(last=False)
-            self._set(oldest, packed(opened(self._tiles[oldest], self.dtype)))
+            self._set(oldest, packed(opened(self._tiles[oldest], self.dtype), self.store))
         return values
 
     def _set(self, key: _Key, tile: Tile) -> None:

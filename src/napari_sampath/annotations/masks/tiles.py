@@ -9,6 +9,8 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from .tile_store import Stored, TileStore
+
 TILE_PX = 256
 """Side of a tile in pixels."""
 MAX_STEP = TILE_PX
@@ -35,20 +37,25 @@ class Packed:
 
     Args:
         tile: (256, 256) values.
+        store: Keeps the compressed values.
     """
 
-    __slots__ = ("_fine", "_rough", "data", "dtype")
+    __slots__ = ("_fine", "_rough", "_store", "dtype", "values")
 
-    def __init__(self, tile: TileArray) -> None:
+    def __init__(self, tile: TileArray, store: TileStore) -> None:
         self.dtype = tile.dtype
-        self.data: bytes = _compress(tile)
-        self._fine: bytes | None = None
+        self._store = store
+        self.values = store.add(_compress(tile))
+        """The compressed (256, 256) values."""
+        self._fine: Stored | None = None
         self._rough: tuple[TileArray, ...] = ()
 
     @property
     def nbytes(self) -> int:
-        """Memory in bytes."""
-        return len(self.data) + len(self._fine or b"") + sum(part.nbytes for part in self._rough)
+        """Size in bytes, in memory or in the file of the store."""
+        # Equal in both cases, because the undo history of a journal must not depend on the memory of this computer.
+        fine = 0 if self._fine is None else self._fine.nbytes
+        return self.values.nbytes + fine + sum(part.nbytes for part in self._rough)
 
     def unpack(self) -> TileArray:
         """Return the (256, 256) values, read-only."""
@@ -63,7 +70,8 @@ class Packed:
             levels = summaries(self.unpack())
             # Other threads may do the same; the results are equal.
             self._rough = tuple(levels[_ROUGH - 1 :])
-            self._fine = _compress(np.concatenate([part.ravel() for part in levels[1 : _ROUGH - 1]]))
+            fine = np.concatenate([part.ravel() for part in levels[1 : _ROUGH - 1]])
+            self._fine = self._store.add(_compress(fine))
         if level >= _ROUGH:
             return self._rough[level - _ROUGH]
         sides = [TILE_PX >> k for k in range(2, _ROUGH)]
@@ -76,15 +84,15 @@ Tile: TypeAlias = "int | Packed | TileArray"
 """One value in all pixels, a packed tile, or a (256, 256) array."""
 
 
-def packed(tile: TileArray) -> Tile:
+def packed(tile: TileArray, store: TileStore) -> Tile:
     """Return the smallest form of a (256, 256) tile: its value if it is uniform, else a packed tile."""
     first = tile[0, 0]
-    return int(first) if (tile == first).all() else Packed(tile)
+    return int(first) if (tile == first).all() else Packed(tile, store)
 
 
-def closed(tile: Tile) -> Tile:
+def closed(tile: Tile, store: TileStore) -> Tile:
     """Return a tile that no write changes: an open tile is packed."""
-    return packed(tile) if isinstance(tile, np.ndarray) else tile
+    return packed(tile, store) if isinstance(tile, np.ndarray) else tile
 
 
 def same_pixels(first: Tile, second: Tile) -> bool:
@@ -115,7 +123,7 @@ def summary_of(tile: Tile, step: int) -> int | TileArray:
 
 
 def size_of(tile: Tile) -> int:
-    """Return the memory of a tile in bytes, without the Python objects around it."""
+    """Return the size of a tile in bytes, without the Python objects around it; see `Packed.nbytes`."""
     return 0 if isinstance(tile, int) else tile.nbytes
 
 
@@ -167,14 +175,20 @@ def _decompress(data: bytes, dtype: np.dtype[Any]) -> TileArray:
 
 @lru_cache(maxsize=_CACHED)
 def _unpacked(tile: Packed) -> TileArray:
-    return _decompress(tile.data, tile.dtype).reshape(TILE_PX, TILE_PX)
+    return _decompress(tile.values.read(), tile.dtype).reshape(TILE_PX, TILE_PX)
 
 
 @lru_cache(maxsize=_CACHED_FINE)
 def _fine_of(tile: Packed) -> TileArray:
-    return _decompress(tile._fine or b"", tile.dtype)
+    return _decompress(tile._fine.read() if tile._fine is not None else b"", tile.dtype)
 
 
 def cached_bytes() -> int:
     """Return the largest memory in bytes of the unpacked tiles and summaries that are kept for the next read."""
     return (_unpacked.cache_info().currsize * TILE_PX**2 + _fine_of.cache_info().currsize * _FINE_PX) * 4
+
+
+def forget_unpacked() -> None:
+    """Drop the unpacked tiles and summaries that are kept for the next read, which keep their store alive."""
+    _unpacked.cache_clear()
+    _fine_of.cache_clear()

@@ -13,6 +13,7 @@ from ...errors import UnknownNameError
 from ...tiling import step_for
 from ..masks.masks import Box
 from ..masks.steps import pieces
+from ..masks.tile_store import TileStore
 from ..masks.tiled_map import LookupMap, TiledMap
 from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
@@ -40,13 +41,14 @@ class Document:
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo] = ()) -> None:
         self.hw = hw
         self.classes = ClassList(classes)
-        self.instance_map = TiledMap(hw, np.int32)
+        store = TileStore()
+        self.instance_map = TiledMap(hw, np.int32, store=store)
         """(H, W) int32, 0 for no object."""
         self.class_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
         """(H, W) uint8, class id of the object at each pixel, 0 for no object."""
         self.trust_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
         """(H, W) uint8, `AnnotatedObject.trust` of the object at each pixel."""
-        self.verified_map = TiledMap(hw, np.bool_)
+        self.verified_map = TiledMap(hw, np.bool_, store=store)
         """(H, W) bool, True in areas that a person has marked as complete."""
         self.objects: dict[int, AnnotatedObject] = {}
         """Object id -> record."""
@@ -54,6 +56,11 @@ class Document:
         """Id of the next new object."""
         self.reader = ""
         """Name of the person who changes the document, recorded with the objects; "" for none."""
+
+    @property
+    def tile_store(self) -> TileStore:
+        """Store of the packed tiles of the maps."""
+        return self.instance_map.store
 
     def pixels(self, object_id: int) -> LocalMask:
         """Return the current mask of an object, with a step above 1 if its bitmap would exceed 16 MiB.

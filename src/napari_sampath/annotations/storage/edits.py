@@ -52,6 +52,7 @@ class Edits:
         if journal is None:
             self.history = History()
         else:
+            document.tile_store.folder = journal.path.parent
             self.history = History(journal.header.max_steps, journal.header.max_bytes)
             document.classes.restore(journal.header.classes)
             for record in journal.records:
@@ -65,6 +66,8 @@ class Edits:
                 journal.notes.append(
                     f"{count} of the journal '{journal.path}' cannot be repeated; check the objects."
                 )
+            if note := document.tile_store.take_note():
+                journal.notes.append(note)
 
     def do(self, operation: Operation, below_prompts: bool = False) -> Patch:
         """Perform and save one operation as one undo step; for `below_prompts` see `History.push`.
