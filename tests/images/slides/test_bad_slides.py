@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,43 @@ def multiscales(*places: str, **fields: Any) -> dict[str, Any]:
     return {"multiscales": [{"datasets": [{"path": place} for place in places], **fields}]}
 
 
+def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    """Encode one element of a DICOM file."""
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HH2sH", group, number, kind, len(value)) + value
+
+
+def dicom(*files: tuple[str, str]) -> Callable[[Path], Path]:
+    """Return a writer of a folder with headers of DICOM files, given as series and what they show."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "slide"
+        path.mkdir()
+        for number, (series, shows) in enumerate(files):
+            # A sequence of undefined length that names another series, as of a referenced image
+            other = element(0x0020, 0x000E, b"UI", b"9.9.9")
+            item = (
+                struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFF_FFFF)
+                + other
+                + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+            )
+            sequence = struct.pack("<HH2sHI", 0x0008, 0x1115, b"SQ", 0, 0xFFFF_FFFF) + item
+            content = (
+                bytes(128)
+                + b"DICM"
+                + element(0x0002, 0x0010, b"UI", b"1.2.840.10008.1.2.1")
+                + element(0x0008, 0x0008, b"CS", f"ORIGINAL\\PRIMARY\\{shows}\\NONE".encode())
+                + sequence
+                + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+                + element(0x0020, 0x000E, b"UI", series.encode())
+                + bytes(1000 * number)
+            )
+            (path / f"{number}").write_bytes(content)
+        return path
+
+    return write
+
+
 AXES = {"axes": [{"name": name} for name in "yxc"]}
 
 
@@ -100,6 +138,17 @@ AXES = {"axes": [{"name": name} for name in "yxc"]}
         ),
         pytest.param(zipped, "unpack", id="MRXS in a zip"),
         pytest.param(named("slide.svs", b"some text"), "not read", id="text"),
+        pytest.param(
+            dicom(("1.2", "VOLUME"), ("1.3", "VOLUME"), ("1.2", "LABEL"), ("1.3", "VOLUME")),
+            r"2 DICOM slides \('0', '3'\)",
+            id="two DICOM slides",
+        ),
+        pytest.param(
+            dicom(("1.2", "LABEL"), ("1.2", "OVERVIEW"), ("1.3", "LABEL")),
+            "only 2 label, 1 overview;",
+            id="DICOM labels only",
+        ),
+        pytest.param(dicom(), "folder without a slide", id="empty folder"),
         pytest.param(ngff({"plate": {"wells": []}}, {}), "plate of many images", id="plate"),
         pytest.param(ngff(multiscales("0", version="0.1"), {"0": RED}), "slide.ome.zarr", id="NGFF 0.1"),
     ],

@@ -68,6 +68,28 @@ def test_print_resolution_is_no_scale_and_is_said() -> None:
         assert "352.778" in slide.remarks[0]
 
 
+def test_two_dicom_slides_in_a_folder_are_opened_one_by_one(tmp_path: Path) -> None:
+    files = sorted((FOLDER / "CMU-1-Small-Region_dicom").iterdir(), key=lambda path: path.stat().st_size)
+    content = [file.read_bytes() for file in files]
+    series = b"1.2.826.0.1.3680043.8.498.21577574112843936045397065457192622591"
+    for number, data in enumerate(content):
+        (tmp_path / f"a{number}").write_bytes(data)
+        (tmp_path / f"b{number}").write_bytes(data.replace(series, series[:-1] + b"2"))
+    with pytest.raises(ImageError, match=r"2 DICOM slides \('a3', 'b3'\); give one of these files"):
+        open_slide(tmp_path)
+    for name in ("a0", "a3", "b0", "b3"):
+        with open_slide(tmp_path / name) as slide:
+            assert (slide.hw, slide.name) == ((2967, 2220), name)
+    (tmp_path / "b3").unlink()
+    with open_slide(tmp_path) as slide:
+        assert slide.hw == (2967, 2220)
+    with pytest.raises(ImageError, match="b0' holds no DICOM slide, only 1 label, 1 overview, 1 thumbnail;"):
+        open_slide(tmp_path / "b0")
+    (tmp_path / "a3").unlink()
+    with pytest.raises(ImageError, match="2 label, 2 overview, 2 thumbnail;"):
+        open_slide(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

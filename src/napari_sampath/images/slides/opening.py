@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import ImageError
 from ...rasters.zarr_arrays import is_zarr
+from .dicom import dicom_slide, is_dicom
 from .omezarr import OmeZarrSlide
 from .openslide_reader import OpenSlideSlide, detect_vendor
 from .slide import Slide
@@ -38,7 +39,7 @@ def open_slide(path: str | Path) -> Slide:
         The slide; close it after use, or use it as a context manager.
 
     Raises:
-        ImageError: If it is missing, damaged, or of a format that is not read.
+        ImageError: If it is missing, damaged, or of a format that is not read, or if a folder has several slides.
     """
     path = Path(path).expanduser()
     if is_zarr(path):
@@ -103,23 +104,13 @@ def is_slide(path: str | Path) -> bool:
 
 
 def _file_of(path: Path) -> Path:
-    """Return the file to open; the first file of a folder with a DICOM series."""
+    """Return the file to open; of a DICOM slide, the file of its finest level."""
     if path.is_dir():
-        series = sorted(file for file in path.iterdir() if file.suffix.lower() == ".dcm")
-        if not series:
-            raise ImageError(
-                f"'{path}' is a folder without a slide (no OME-Zarr image, no DICOM series); give a file."
-            )
-        return _largest_of(series)
+        return dicom_slide(path)
     if not path.exists():
         raise ImageError(f"There is no file '{path}'; check the path.")
     if not path.is_file():
         raise ImageError(f"'{path}' is not a regular file; give a slide.")
     if path.stat().st_size == 0:
         raise ImageError(f"'{path}' is empty (0 bytes); copy the slide again.")
-    return path
-
-
-def _largest_of(files: list[Path]) -> Path:
-    """Return the largest file of a DICOM series, which holds the finest level and not a label."""
-    return max(files, key=lambda file: file.stat().st_size)
+    return dicom_slide(path) if is_dicom(path) else path
