@@ -10,6 +10,8 @@ import tifffile
 from PIL import Image
 
 from napari_sampath.images import read
+from napari_sampath.images.slides import open_slide
+from napari_sampath.images.slides.openslide_reader import OpenSlideSlide
 from support.sample_images import RGB
 
 APERIO = "Aperio Image Library v12.0\n320x256 [0,0 320x256] (128x128) J2K/YUV16 Q=70|AppMag = 40|MPP = {}"
@@ -61,6 +63,65 @@ def test_aperio_states_the_size(tmp_path: Path, stated: str, mpp: float | None) 
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", description=APERIO.format(stated), metadata=None)
     assert read(path).mpp == pytest.approx(mpp)
+
+
+@pytest.mark.parametrize(
+    ("stated", "power", "tags", "words"),
+    [
+        (
+            "0.25",
+            20,
+            None,
+            "0.25 µm (Aperio), which was used, although its 20x objective usually gives 0.5 µm",
+        ),
+        ("0.5", 40, None, "although its 40x objective usually gives 0.25 µm"),
+        ("0.25", 20, 0.5, "although its 20x objective usually gives 0.5 µm"),
+        ("0.5", 20, 0.25, "0.5 µm (Aperio), which was used, and as 0.25 µm (resolution tags)"),
+        ("0.172", 40, None, ""),
+        ("0.345", 20, 0.345, ""),
+        ("0.5", 20, 352.8, ""),
+        ("0.5", 0, None, ""),
+    ],
+)
+def test_two_sizes_in_one_file_are_said(
+    tmp_path: Path, stated: str, power: int, tags: float | None, words: str
+) -> None:
+    text = APERIO.format(stated).replace("AppMag = 40", f"AppMag = {power}")
+    options = {
+        "photometric": "rgb",
+        "tile": (64, 64),
+        "compression": "jpeg",
+        "description": text,
+        "metadata": None,
+    }
+    if tags is not None:
+        options |= {"resolution": (1e4 / tags, 1e4 / tags), "resolutionunit": 3}
+    tifffile.imwrite(tmp_path / "a.svs", RGB, **options)
+    tifffile.imwrite(tmp_path / "b.tif", RGB, **options)
+    loaded = read(tmp_path / "b.tif")
+    with open_slide(tmp_path / "a.svs") as slide, OpenSlideSlide(tmp_path / "a.svs") as other:
+        assert [loaded.mpp, slide.mpp, other.mpp] == pytest.approx([float(stated)] * 3)
+        assert words in (loaded.note or "")
+        assert words in (slide.note or "")
+        assert ("objective" in (other.note or "")) == ("objective" in words)
+        assert bool(words) == bool(slide.note)
+
+
+def test_the_objective_of_ome_is_compared(tmp_path: Path) -> None:
+    objectives = "".join(
+        f'<Objective ID="Objective:{power}" NominalMagnification="{power}"/>' for power in (40, 20)
+    )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f'<Instrument ID="Instrument:0">{objectives}</Instrument><Image ID="Image:0">'
+        '<ObjectiveSettings ID="Objective:20"/><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" '
+        f'SizeX="{RGB.shape[1]}" SizeY="{RGB.shape[0]}" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.25" '
+        'PhysicalSizeY="0.25"><Channel ID="Channel:0" SamplesPerPixel="3"/><TiffData/></Pixels></Image></OME>'
+    )
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", description=text, metadata=None)
+    loaded = read(tmp_path / "a.tif")
+    assert loaded.mpp == pytest.approx(0.25)
+    assert "0.25 µm (OME-XML), which was used, although its 20x objective" in (loaded.note or "")
 
 
 @pytest.mark.parametrize(

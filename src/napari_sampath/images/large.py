@@ -28,4 +28,4 @@ def open_image(path: str | Path) -> Iterator[LoadedImage]:
         yield read(path)
         return
     with slide:
-        yield LoadedImage(cast("UInt8Array", slide), None, slide.name, slide.mpp)
+        yield LoadedImage(cast("UInt8Array", slide), slide.note, slide.name, slide.mpp)

@@ -189,8 +189,24 @@ def test_a_small_slide_is_annotated_as_an_image(path: Path, tmp_path: Path, view
     with tifffile.TiffFile(path) as tiff:
         np.testing.assert_array_equal(session.image, tiff.series[0].asarray())
     assert session.files.mpp == pytest.approx(MPP)
+    assert "stated" not in (opened.note or "")
     session.close()
     viewer.layers.remove(layer)
+
+
+@pytest.mark.parametrize("largest_image_px", [1, jobs.MAX_SLIDE_PX])
+def test_what_is_odd_about_the_scale_of_a_slide_is_said(
+    largest_image_px: int, tmp_path: Path, viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_SLIDE_PX", largest_image_px)
+    text = "Aperio Image Library\n128x128 [0,0 128x128]|AppMag = 20|MPP = 0.25"
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    options = {"tile": (64, 64), "photometric": "rgb", "description": text, "metadata": None}
+    tifffile.imwrite(tmp_path / "biopsy.svs", pixels, **options)
+    opened = run(open_job(add_slide(viewer, tmp_path / "biopsy.svs"), tmp_path))
+    assert "'biopsy': its pixel size is stated as 0.25 µm (Aperio)" in (opened.note or "")
+    assert "20x" in (opened.note or "")
+    opened.session.close()
 
 
 def test_a_large_slide_is_annotated_at_every_zoom(

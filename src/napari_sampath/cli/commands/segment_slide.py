@@ -104,8 +104,8 @@ def run_slide(args: argparse.Namespace, output: Output) -> int:
     head = load_head(args.head)
     with open_slide(args.image) as slide:
         slide.mpp = args.mpp or slide.mpp
-        for remark in slide.remarks:
-            output.note(f"'{slide.name}': {remark}.")
+        if slide.note:
+            output.note(slide.note)
         tissue = read_tissue(args.tissue, slide)
         if tissue.note:
             output.note(f"'{slide.name}': {tissue.note}.")

@@ -12,7 +12,7 @@ import numpy as np
 from ...arrays import UInt8Array
 from ...errors import ImageError
 from ...rasters import Scale
-from ...rasters.pixel_size import scale_of
+from ...rasters.pixel_size import positive_number, scale_of
 from .slide import Box, Slide
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ def _scale(properties: Any, openslide: Any) -> Scale:
             sides.append(float(properties[key].replace(",", ".")))
         except (KeyError, ValueError):
             return Scale()
-    return scale_of((sides[0], sides[1]), "slide properties")
+    power = positive_number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER, "").replace(",", "."))
+    return scale_of((sides[0], sides[1]), "slide properties", power)
 
 
 def _on_white(rgba: UInt8Array) -> UInt8Array:

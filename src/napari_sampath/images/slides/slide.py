@@ -82,6 +82,11 @@ class Slide(ABC):
         return self.levels[0].hw
 
     @property
+    def note(self) -> str | None:
+        """Sentence for the user with the remarks; None if there are none."""
+        return f"'{self.name}': {'; '.join(self.remarks)}." if self.remarks else None
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, 3), the shape of level 0."""
         return (*self.hw, 3)

@@ -182,7 +182,9 @@ def open_job(
     except GeneratorExit:
         session.close()
         raise
-    note = " ".join([*filter(None, [source.note]), *session.notes]) or None
+    slide = slide_of(layer)
+    notes = [None if slide is None else slide.note, source.note, *session.notes]
+    note = " ".join(filter(None, notes)) or None
     return OpenedImage(session, note, source.is_shown)
 
 
