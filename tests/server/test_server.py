@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -200,6 +201,21 @@ def test_a_server_that_is_gone_is_replaced_by_this_machine(token_file: Path) -> 
         connect(address, token_file)
 
 
+def test_a_tunnel_does_not_lead_through_a_proxy(
+    address: str, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 0.5)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        assert connect(address, token_file).info.encoder == "patches"
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
 def test_another_model_is_refused_before_a_tile_is_sent(
     address: str, token_file: Path, remote_model: Model
 ) -> None:
@@ -321,6 +337,8 @@ def test_token_files_are_created_and_checked(tmp_path: Path) -> None:
         ("https://example.org/somewhere", "is not the address of a server"),
         ("https://[broken", "is not the address of a server"),
         ("https://example.org:port", "is not the address of a server"),
+        ("https://gpu..example.org:8443", "is not the address of a server"),
+        (f"https://{'a' * 64}.org", "is not the address of a server"),
     ],
 )
 def test_addresses_are_checked(address: str, words: str, token_file: Path) -> None:

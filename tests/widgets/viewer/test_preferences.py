@@ -9,7 +9,10 @@ import pytest
 
 from napari_sampath.config import load_config, write_setting
 from napari_sampath.encoders import registry
+from napari_sampath.errors import ConfigError
+from napari_sampath.jobs import run
 from napari_sampath.widgets.viewer import preferences
+from napari_sampath.widgets.viewer.jobs import model_job
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
@@ -73,3 +76,10 @@ def test_napari_without_pages_of_plugins(monkeypatch: pytest.MonkeyPatch) -> Non
     preferences.share_config()
     assert preferences.first_choice() == preferences.ModelChoice()
     assert preferences.previews()
+
+
+def test_a_server_without_a_token_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMPATH_SERVER", "http://127.0.0.1:1")
+    monkeypatch.delenv("SAMPATH_SERVER_TOKEN_FILE", raising=False)
+    with pytest.raises(ConfigError, match="set without SAMPATH_SERVER_TOKEN_FILE"):
+        run(model_job("sampath-tiny", "http://127.0.0.1:1", None, keep=False))

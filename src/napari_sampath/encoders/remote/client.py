@@ -76,6 +76,9 @@ class RemoteEncoder:
         self.on_failure: Callable[[str], object] = logger.warning
         self._auth = _Bearer(token)
         self._verify: str | bool = True if ca is None else str(ca)
+        # A proxy of the environment would receive the token and the pixels of an SSH tunnel, which are not encrypted.
+        is_local = is_loopback(urlsplit(address).hostname or "")
+        self._proxies = {"http": "", "https": ""} if is_local else None
         self._session = requests.Session()
         self._session.mount(self.address, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._failed_at: float | None = None
@@ -150,6 +153,7 @@ class RemoteEncoder:
                     headers=headers,
                     auth=self._auth,
                     verify=self._verify,
+                    proxies=self._proxies,
                     timeout=(CONNECT_S, ANSWER_S),
                     allow_redirects=False,
                 )
@@ -230,6 +234,7 @@ def check_address(address: str) -> None:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # Raises an error for empty and long labels, as the connection would.
     except ValueError:
         host, parts = None, urlsplit("")
     if host is None or parts.scheme not in ("http", "https") or parts.username or parts.path.strip("/"):

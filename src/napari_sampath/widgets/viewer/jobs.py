@@ -14,7 +14,7 @@ from napari.layers import Image
 from napari.utils.notifications import show_warning
 
 from ...arrays import ClassInfo
-from ...errors import ImageError, JournalError, SampathError
+from ...errors import ConfigError, ImageError, JournalError, SampathError
 from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_isolated
 from ..canvas.pixel_size import mpp_of
@@ -262,6 +262,9 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
         device: "auto", a device name, or the address of a server that computes the features.
         weights: Custom weights file; None for the default weights.
         keep: Whether to cache features on disk.
+
+    Raises:
+        ConfigError: If the server cannot be used; see `load_model` for other errors.
     """
     yield Progress(0, 0, f"Loading {name}")
     import_triton_isolated()
@@ -274,6 +277,11 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
     if device.startswith("http"):
         from ...encoders.remote import connect
 
+        if not config.server_token_file:
+            raise ConfigError(
+                "SAMPATH_SERVER is set without SAMPATH_SERVER_TOKEN_FILE; set it to the token file of the server, and "
+                "start napari again."
+            )
         yield Progress(0, 0, f"Connecting to {device}")
         ca = Path(config.server_ca) if config.server_ca else None
         server, device = connect(device, Path(config.server_token_file), ca), config.device

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
         model = load(args, output)
         server = make_server(model, token, args.host, args.port, args.certificate, args.key)
         scheme = "http" if args.certificate is None else "https"
-        address = f"{scheme}://{args.host}:{listening.getsockname()[1]}"
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        address = f"{scheme}://{host}:{listening.getsockname()[1]}"
         output.result(
             {"address": address, "model": model.name, "precision": model.precision},
             f"Serving {model.name} at {address}; press Ctrl-C to stop.",
