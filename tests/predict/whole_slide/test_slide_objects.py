@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from scipy import ndimage
 
 from napari_sampath.arrays import ClassInfo
+from napari_sampath.errors import StorageError
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
@@ -241,3 +244,27 @@ def test_objects_wait_for_missing_blocks(tmp_path: Path) -> None:
         result.write(block, labels[r0:r1, c0:c1], confidence[r0:r1, c0:c1])
     assert run(slide_objects_job(result, SETTINGS))
     assert_equal_to_one_piece(result.path, labels, confidence)
+
+
+class Trap:
+    """An object that creates a file if it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_objects_of_others_cannot_run_a_program(tmp_path: Path) -> None:
+    array = tmp_path / "objects" / "table" / "class_id"
+    array.mkdir(parents=True)
+    for folder in (array.parent, array.parent.parent):
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    values = {"shape": [1], "chunks": [1], "dtype": "|u1", "fill_value": 0, "order": "C"}
+    codecs = {"compressor": None, "filters": [{"id": "pickle", "protocol": 5}], "zarr_format": 2}
+    (array / ".zarray").write_text(json.dumps(values | codecs))
+    (array / "0").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
+    with pytest.raises(StorageError, match="delete it, and separate the objects again"):
+        objects_of(tmp_path)
+    assert not (tmp_path / "ran").exists()

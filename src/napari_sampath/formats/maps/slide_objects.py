@@ -20,12 +20,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 
-from ...errors import StorageError
+from ...errors import StorageError, first_line
 from ...files import LEFTOVER_S, JsonError, read_json
 from ...files.messages import storage_error
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 EDGES = ("top", "bottom", "left", "right")
 _CHUNK_PX = 1024
 _CHUNK_ROWS = 2**16
+_ZARR: Literal[3] = 3
+"""Version of Zarr; version 2 has filters that unpickle objects, which can run a program."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +150,7 @@ class BlockObjectStore:
                 table = ObjectTable(*(file[field.name] for field in fields(ObjectTable)))
                 edges = {edge: file[f"edge_{edge}"] for edge in EDGES}
                 is_piece = file["is_piece"]
-            numbers: Any = zarr.open_array(folder / "numbers", mode="r")
+            numbers: Any = zarr.open_array(folder / "numbers", mode="r", zarr_format=_ZARR)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise StorageError(
                 f"'{folder}' cannot be read ({error}); delete it and run the same command again."
@@ -166,7 +168,7 @@ class SlideObjects:
     def __init__(self, path: Path) -> None:
         import zarr
 
-        root = zarr.open_group(path, mode="r")
+        root = zarr.open_group(path, mode="r", zarr_format=_ZARR)
         self.table = ObjectTable(*(np.asarray(root[f"table/{field.name}"]) for field in fields(ObjectTable)))
         self._numbers = root["numbers"]
 
@@ -178,8 +180,20 @@ class SlideObjects:
 
 
 def objects_of(result: Path) -> SlideObjects | None:
-    """Return the objects of a result; None if they have not been separated."""
-    return SlideObjects(result / "objects") if (result / "objects").exists() else None
+    """Return the objects of a result; None if they have not been separated.
+
+    Raises:
+        StorageError: If they are damaged.
+    """
+    path = result / "objects"
+    if not path.exists():
+        return None
+    try:
+        return SlideObjects(path)
+    except Exception as error:
+        raise StorageError(
+            f"'{path}' cannot be read ({first_line(error)}); delete it, and separate the objects again."
+        ) from error
 
 
 def objects_settings(result: Path) -> str | None:
