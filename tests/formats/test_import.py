@@ -13,6 +13,7 @@ from PIL import Image
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DuplicateNameError, ImageError
 from napari_sampath.formats import import_labels
+from napari_sampath.formats.format import ReadOptions
 from support.label_maps import CLASS_MAP, INSTANCE_MAP, check_sentence, export
 
 if TYPE_CHECKING:
@@ -173,3 +174,11 @@ def test_each_kind_of_damage_gives_a_one_sentence_error(tmp_path: Path) -> None:
     check(r"The folder .* has none of the formats .* and no classes.json of an export; export it")
     with pytest.raises(ImageError, match="There is no file"):
         import_labels(tmp_path / "gone.png")
+
+
+def test_files_of_other_programs_in_subfolders_do_not_hide_an_export(tmp_path: Path) -> None:
+    export(tmp_path)
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "classes.json").write_text("[]")
+    options = ReadOptions("slide 7", digest="0" * 64)
+    np.testing.assert_array_equal(import_labels(tmp_path, options=options).class_map, CLASS_MAP)

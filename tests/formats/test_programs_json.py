@@ -214,4 +214,10 @@ def test_labelme_areas_without_a_class_are_no_classes(tmp_path: Path) -> None:
     assert [info.name for info in objects.classes] == ["gland"]
     text = " ".join(objects.notes)
     assert "1 areas labelled '_background_'" in text
+    marks = [{"label": name, "shape_type": "point", "points": points[:1]} for name, points in squares.items()]
+    file = labelme(marks)
+    marked = read(tmp_path, file, options=ReadOptions(points="prompts"))
+    assert [info.name for info in marked.classes] == ["gland"]
+    assert len(marked.points) == 1
+    assert "points labelled '__ignore__'" in " ".join(marked.notes)
     assert "marked to be ignored" in text

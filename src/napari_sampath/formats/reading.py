@@ -159,7 +159,7 @@ def _find_in_folder(source: Source, options: ReadOptions) -> tuple[Path, str, ma
     ]
     if matches:
         return matches[0]
-    if damaged is not None:  # It may be the export of this image.
+    if damaged is not None and not own:  # It may be the export of this image.
         raise damaged
     if own or not below:
         is_export = (folder / manifest.MANIFEST).is_file()

@@ -75,7 +75,10 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             kind = str(entry.get("shape_type") or "polygon")
             if kind == "point":
                 ((x, y),) = to_corners(entry["points"]).tolist()
-                shapes.points.append(Point(_label(entry), (x, y)))
+                if (label := _label(entry)) in (_BACKGROUND, _IGNORE):
+                    shapes.skipped[f"points labelled '{label}'"] += 1
+                else:
+                    shapes.points.append(Point(label, (x, y)))
                 continue
             part = _part(entry, kind, hw or options.hw)
             if part is None:
