@@ -21,6 +21,7 @@ import zarr.codecs as v3
 
 from napari_sampath.errors import ImageError, SampathError
 from napari_sampath.formats import import_labels, import_objects
+from napari_sampath.rasters.zarr_arrays import Node, ZarrArray, array_info
 from support.label_maps import CLASS_MAP, check_sentence, export
 
 INSTANCE_MAP = np.zeros((12, 15), np.int32)
@@ -261,6 +262,25 @@ def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
     target.rename(tmp_path / "outside")
     target.symlink_to(tmp_path / "outside")
     refused(tmp_path / "a.zarr", "is a link")
+
+
+def test_links_are_not_followed_when_files_are_listed(tmp_path: Path) -> None:
+    array = foreign(tmp_path / "a.zarr")
+    file = array / "zarr.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"shape": [4096, 4096]}))
+    (array / "c").rename(tmp_path / "outside")
+    (array / "c").symlink_to(tmp_path / "outside")
+    refused(tmp_path / "a.zarr", "is a link")
+
+
+def test_a_part_of_a_chunk_does_not_keep_the_chunk_in_memory(tmp_path: Path) -> None:
+    array = foreign(tmp_path / "a.zarr", values=INSTANCE_MAP[None], axes="zyx", chunks=(64, 12, 15))
+    node = Node.open(array)
+    assert node is not None
+    values = ZarrArray(array_info(node), (1, 2)).read_chunk((0, 0))
+    assert values is not None
+    np.testing.assert_array_equal(values, INSTANCE_MAP)
+    assert values.base is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -108,6 +109,10 @@ class ZarrArray:
         kept = sorted(self._axes)
         values = values[tuple(slice(None) if axis in kept else 0 for axis in range(values.ndim))]
         values = values.transpose([kept.index(axis) for axis in self._axes])
+        if values.size < math.prod(
+            self.info.chunks
+        ):  # Do not keep the whole chunk in memory for a part of it.
+            values = values.copy()
         self._check(path, values)
         with self._lock:
             self._recent[cell] = values

@@ -151,7 +151,10 @@ class ChunkFiles:
                 ):
                     yield tuple(map(int, numbers)), _regular(entry)
             return
-        levels: list[tuple[Index, Path]] = [((), info.folder / info.prefix)]
+        top = info.folder / info.prefix
+        if top.is_symlink():
+            refuse(top, "is a link", "copy the folder that it refers to")
+        levels: list[tuple[Index, Path]] = [((), top)]
         for depth in range(count):
             deeper: list[tuple[Index, Path]] = []
             for index, folder in levels:
