@@ -124,6 +124,14 @@ def test_bundles_without_usable_statistics_say_nothing(content: object) -> None:
     short = statistics().to_json()
     short["texture"]["axes"][0].pop()
     assert statistics_of(with_statistics(short)) is None
+    for name in ("colours", "texture"):
+        other = statistics().to_json()
+        for values in (other[name]["mean"], *other[name]["axes"]):
+            values.pop()
+        without = statistics().to_json()
+        without[name] |= {"axes": [], "variances": []}
+        assert statistics_of(with_statistics(other)) is None
+        assert statistics_of(with_statistics(without)) is None
 
 
 def test_training_tiles_are_described() -> None:

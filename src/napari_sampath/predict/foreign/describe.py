@@ -10,6 +10,8 @@ from ...arrays import GRID, Features, FloatArray, UInt8Array
 
 SIDE_PX = 512
 """Longest side to which a tile is resized to describe its texture, so that scale counts relative to the tile."""
+COLOURS = 8
+"""Number of values that describe the stain."""
 OCTAVES = 6
 """Number of bands of the texture, each twice as coarse as the one before."""
 DENSITY = 0.2

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arrays import FloatArray
 from ...files import JsonError, from_json, read_json
+from .describe import COLOURS, OCTAVES
 
 if TYPE_CHECKING:
     from ...heads import LoadedHead
@@ -168,8 +169,9 @@ def write_statistics(path: Path, statistics: TrainingStatistics) -> None:
 def _fits(statistics: TrainingStatistics) -> bool:
     """Return False if the sizes of the stored lists contradict each other."""
     normals = [statistics.colours, statistics.texture, *filter(None, [statistics.features])]
-    return all(
-        len(each.axes) == len(each.variances)
+    sizes = len(statistics.colours.mean), len(statistics.texture.mean)
+    return sizes == (COLOURS, OCTAVES) and all(
+        0 < len(each.axes) == len(each.variances)
         and all(len(axis) == len(each.mean) for axis in each.axes)
         and all(value > 0 for value in each.variances)
         for each in normals
