@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -196,6 +197,57 @@ def test_a_label_file_cannot_run_a_program(study: Study, tmp_path: Path) -> None
     np.save(labels, content, allow_pickle=True)
     assert "PROBLEM" in run(check_folder_job(tmp_path / "out"))
     assert not (tmp_path / "ran").exists()
+
+
+class Call:
+    """An object that calls a function if it is unpickled."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda maps: {"type_map": Call(np.ndarray, maps["type_map"].shape, "i4")}, "cannot be read"),
+        (lambda maps: {"more": Call(codecs.encode, "00", "utf-16")}, "encoding 'utf-16'"),
+        (lambda maps: {"inst_map": maps["inst_map"].tolist()}, "are not arrays"),
+        (lambda maps: {"type_map": maps["type_map"][1:]}, "have the shapes"),
+    ],
+    ids=["an array without values", "text that grows", "lists", "another size"],
+)
+def test_a_label_file_is_as_large_as_its_maps(study: Study, tmp_path: Path, change: Any, reason: str) -> None:
+    study.export(tmp_path / "out", "cellvit")
+    labels = next((tmp_path / "out").rglob("*.npy"))
+    content = np.load(labels, allow_pickle=True)
+    content[()] |= change(content[()])
+    np.save(labels, content, allow_pickle=True)
+    assert reason in run(check_folder_job(tmp_path / "out"))
+
+
+def test_damaged_label_files_are_reported(study: Study, tmp_path: Path) -> None:
+    study.export(tmp_path / "a", "cellvit")
+    labels = next((tmp_path / "a").rglob("*.npy"))
+    start = labels.read_bytes()[:128]
+    labels.write_bytes(start + b"\x80\x04\x8d" + b"\xff" * 8)
+    assert "PROBLEM" in run(check_folder_job(tmp_path / "a"))
+    study.export(tmp_path / "b", "hovernet")
+    files = sorted((tmp_path / "b").rglob("*.npy"))
+    np.save(files[1], np.load(files[1])[..., :4])
+    assert "the others have 5 channels" in run(check_folder_job(tmp_path / "b"))
+    types = tmp_path / "b" / "type_info.json"
+    types.unlink()
+    with pytest.raises(DatasetError, match="the others have 5 channels"):
+        open_dataset(tmp_path / "b")
+    types.write_text("{}")
+    for file in files:
+        with file.open("wb") as stream:
+            np.savez(stream, np.zeros(3))
+    with pytest.raises(DatasetError, match="is not an array of numbers"):
+        open_dataset(tmp_path / "b")
 
 
 class Trap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,7 +26,7 @@ _FOLDS = {"fold0": "train", "fold1": "val", "fold2": "test"}
 """Fold of CellViT -> split, unless `index.csv` states another one."""
 _MAPS = "inst_map", "type_map"
 """Keys of the label files of CellViT."""
-_MALFORMED = (OSError, ValueError, TypeError, LookupError, AttributeError)
+_MALFORMED = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 """Errors of files with other content."""
 
 
@@ -116,7 +115,7 @@ def _hovernet_types(folder: Path, files: Sequence[Path]) -> list[ClassInfo]:
     """Read the types of `type_info.json`; without it, list those of the arrays."""
     path = folder / "type_info.json"
     if not path.is_file():
-        numbers = sorted({int(n) for file in files for n in np.unique(_patch(file)[..., 4])} - {0})
+        numbers = sorted({int(n) for file in files for n in np.unique(_channels(file, 5)[..., 4])} - {0})
         return [ClassInfo(number, f"type {number}", default_color(number)) for number in numbers]
     try:
         entries = {int(number): entry for number, entry in read_json(path).items()}
@@ -147,18 +146,24 @@ def _cellvit_types(path: Path) -> list[ClassInfo]:
 def _patch(path: Path) -> IntArray:
     """Map an array into memory; files that contain Python objects are refused."""
     try:
-        values: IntArray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values: IntArray = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise DatasetError(f"'{path}' is not an array of numbers ({error}); export it again.") from error
     return values
 
 
-def _load_patch(sample: Sample, channels: int) -> Item:
-    values = _patch(sample.labels)
+def _channels(path: Path, channels: int) -> IntArray:
+    """Map an array (H, W, C) of numbers into memory, and check the number of channels C."""
+    values = _patch(path)
     if values.ndim != 3 or values.shape[2] != channels or values.dtype.kind not in "iuf":
         raise DatasetError(
-            f"'{sample.labels}' has the shape {values.shape}, but the others have {channels} channels; export it again."
+            f"'{path}' has the shape {values.shape}, but the others have {channels} channels; export it again."
         )
+    return values
+
+
+def _load_patch(sample: Sample, channels: int) -> Item:
+    values = _channels(sample.labels, channels)
     pixels, instances = values[..., :3].astype(np.uint8), values[..., 3].astype(np.int32)
     labels = values[..., 4].astype(np.int32) if channels == 5 else (instances > 0).astype(np.int32)
     return Item(pixels, labels, instances)
@@ -170,14 +175,28 @@ def _load_cellvit(sample: Sample) -> Item:
 
 
 _RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
+
+
+def _empty_array(*_: object) -> Any:
+    """Make the array that is filled next; with the stored arguments, it could have any size."""
+    return _RECONSTRUCT(np.ndarray, (0,), b"b")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Encode bytes that were stored as text; with other encodings, a short text could become a very long one."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it contains text in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
 _HARMLESS: Mapping[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): None,  # An argument that is not used.
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("_codecs", "encode"): codecs.encode,
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("_codecs", "encode"): _latin1,
 }
-"""(module, name) in pickled arrays -> the allowed function or type."""
+"""(module, name) in pickled arrays -> what is used instead; all arrays are then as large as their stored values."""
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -199,9 +218,11 @@ def _maps(path: Path) -> tuple[IntArray, IntArray]:
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
             (header or np.lib.format.read_array_header_2_0)(file)
             content = _ArraysOnly(file).load()[()]
-        instances, types = (np.asarray(content[key]) for key in _MAPS)
-        if {values.dtype.kind for values in (instances, types)} - set("iuf") or instances.ndim != 2:
-            raise ValueError("its maps are not numbers (H, W)")
+        instances, types = maps = [content[key] for key in _MAPS]
+        if any(not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" for values in maps):
+            raise ValueError("its maps are not arrays of numbers")
+        if instances.ndim != 2 or instances.shape != types.shape:
+            raise ValueError(f"its maps have the shapes {instances.shape} and {types.shape}")
     except (pickle.UnpicklingError, EOFError, MemoryError, *_MALFORMED) as error:
         raise DatasetError(
             f"'{path}' cannot be read ({error}); it must be a dictionary with inst_map and type_map."
