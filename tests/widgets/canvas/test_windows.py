@@ -329,3 +329,22 @@ def test_layers_keep_their_window_while_the_next_is_read(
     assert strokes.plain.sum() > plain.sum()
     assert_shown(window, strokes.plain)
     go_on.set()
+
+    # Labels of the own window that arrive during a stroke or an outline are read again after it.
+    go_on.clear()
+    window.layers.classes.data[...] = 0
+    sync._follower.read(sync.window)
+    sync._strokes.pressed = (0, 0)
+    go_on.set()
+    wait_until(lambda: not sync._follower._runner.busy, 5, "the end of the reading")
+    assert not window.layers.classes.data.any()
+    sync._strokes.pressed = None
+    wait_until(window.layers.classes.data.any, 5, "the labels")
+    assert_shown(window, strokes.plain)
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(content, "_read", fails)
+    sync._follower.read(sync.window)
+    wait_until(lambda: "while reading the annotations in view" in window.text, 5, "the message")

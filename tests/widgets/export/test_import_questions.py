@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from benchmarks.gui_driver import wait_until
 from PIL import Image
+
+from napari_sampath.session import Change
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +108,49 @@ def test_overlaps_follow_the_form_and_are_said(window: Any, dock: Any, tmp_path:
     assert "Imported 1 object from q.geojson" in dock.status.message.text()
     assert "1 objects that others cover completely" in dock.status.message.text()
     assert "2 objects of the image were overwritten" in dock.status.message.text()
+
+
+def test_an_import_does_not_reach_another_image(
+    window: Any, dock: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.png"
+    Image.fromarray(areas(*tissue.shape[:2])).save(path)
+    dock.import_from(path)
+    settle(dock)
+    assert dock.questions.current is not None
+    first = window.session
+    second = window.viewer.add_image(np.ascontiguousarray(tissue[:, ::-1]), name="second")
+    wait_until(lambda: window.state.image is second and window.state.ready, 60, "the second image")
+    assert dock.questions.current is None, "its answer would add the objects to the second image"
+
+    window.viewer.layers.selection.active = window.image
+    wait_until(lambda: window.session is first and window.state.ready, 60, "the first image")
+    go_on, prepare = threading.Event(), Change.prepare
+
+    def slow(change: Change) -> Any:
+        job = prepare(change)
+
+        def waits() -> Any:
+            go_on.wait(60)
+            return (yield from job)
+
+        return waits()
+
+    monkeypatch.setattr(Change, "prepare", slow)
+    dock.import_from(path)
+    settle_reading(dock)
+    button = next(button for button in dock.question_panel.buttons if button.text() == "6 objects")
+    window.driver.press(button)
+    settle_reading(dock)
+    assert dock.apply_queue.busy
+    window.viewer.layers.selection.active = second
+    wait_until(lambda: window.state.image is second and window.state.ready, 60, "the second image")
+    go_on.set()
+    settle(dock)
+    assert "were not added, because 'tissue' is no longer in use" in dock.status.message.text()
+    assert not first.document.objects
+    assert not window.session.document.objects
+
+
+def settle_reading(dock: Any) -> None:
+    wait_until(lambda: not dock.runner.busy, 60, "the file to be read")

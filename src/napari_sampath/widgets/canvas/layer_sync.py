@@ -62,9 +62,8 @@ class LayerSync:
         self._asked: Box | None = None
         """Box of the mask about whose overlap the user is asked."""
         self._content = WindowContent(session.document, lambda: self.window)
-        self._follower = WindowFollower(
-            viewer, image, session.hw, self._content.job, busy=lambda: self.drawing
-        )
+        self._follower = WindowFollower(viewer, image, session.hw, self._content.job, lambda: self.drawing)
+        self._follower.failed.connect(say)
         self.layers = session_layers.add_layers(
             viewer, image, self.window, self._content.filled, Outliner(session.document)
         )

@@ -36,7 +36,8 @@ class ApplyQueue(QObject):
     """Applies changes one after the other, independent of other jobs.
 
     Edits that the user makes in the meantime are kept: the change is prepared again on top of them, and it is applied
-    only when the current stroke or commit is finished. Changes to a session that is no longer in use are dropped.
+    only when the current stroke or commit is finished. Changes to a session that is no longer in use are dropped, with
+    a message.
     """
 
     changed = Signal()
@@ -79,7 +80,7 @@ class ApplyQueue(QObject):
 
     def _prepare(self) -> None:
         if self._current is None or self._state.session is not self._current.session:
-            self._next()
+            self._drop()
         else:
             self.runner.start(self._current.change.prepare(), "adding the objects", self._on_prepared)
 
@@ -90,7 +91,7 @@ class ApplyQueue(QObject):
     def _take(self) -> None:
         current, annotator = self._current, self._state.annotator
         if current is None or annotator is None or annotator.session is not current.session:
-            self._next()
+            self._drop()
             return
         if not annotator.settled:
             QTimer.singleShot(RETRY_MS, self._take)
@@ -113,6 +114,15 @@ class ApplyQueue(QObject):
                 self._prepare()
             else:
                 self._next()
+
+    def _drop(self) -> None:
+        """Drop the change to an image that is no longer in use, and begin the next one."""
+        if self._current is not None:
+            self.message.emit(
+                f"The objects were not added, because '{self._current.session.name}' is no longer in use; return to it "
+                "and try again."
+            )
+        self._next()
 
     def _on_failed(self, message: str) -> None:
         self.message.emit(message)

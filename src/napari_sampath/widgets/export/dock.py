@@ -100,6 +100,9 @@ class ExportDock(Dock):
         self.state.changed.connect(self.refresh)
         self.apply_queue.message.connect(self.status.say)
         self.status.expire_on(self.state.image_chosen, self.state.training.edited)
+        self.state.image_chosen.connect(
+            self.questions.dismiss
+        )  # The answer would be used for the other image.
         self.apply_queue.changed.connect(self.refresh)
         self.cancel_on_close(self.runner, self.apply_queue.runner)
         self.state.start()
@@ -133,6 +136,12 @@ class ExportDock(Dock):
         chosen = options or self.import_settings.value().options()
 
         def add(result: NewObjects | ImportChoiceError) -> None:
+            if session is not self.state.session:
+                self.status.say(
+                    f"{name} was not imported, because '{session.name}' is no longer in use; return to it and try "
+                    "again."
+                )
+                return
             if isinstance(result, Exception):
                 read_again = partial(self.import_from, path)
                 self.questions.ask(question(result, chosen, read_again))

@@ -44,6 +44,8 @@ class WindowFollower(QObject):
 
     moved = Signal(object)
     """Emitted with a `Filled` after `window` has changed."""
+    failed = Signal(str)
+    """Emitted with a message for the user if the labels cannot be read."""
 
     def __init__(
         self,
@@ -62,6 +64,9 @@ class WindowFollower(QObject):
         self.window: LabelWindow = self._choose()
         """The window that the layers hold."""
         self._runner = JobRunner(self)
+        self._runner.failed.connect(self.failed)
+        self._unread = False
+        """Whether the layers lack labels of their own window, because reading it has not ended."""
         self._waiting = False
         """Whether the camera has moved since the reading of the next window began."""
         self._changed: list[Box] = []
@@ -94,7 +99,7 @@ class WindowFollower(QObject):
             return
         self._timer.stop()
         wanted = self._choose()
-        if wanted.step != self.window.step or not self._covers_view():
+        if self._is_needed(wanted):
             self.read(wanted)
 
     def read(self, window: LabelWindow) -> None:
@@ -103,6 +108,7 @@ class WindowFollower(QObject):
             self._waiting = True
             return
         self._waiting = False
+        self._unread |= window == self.window
         self._changed.clear()
         self._runner.start(self._fill(window), "reading the annotations in view", self._on_filled)
 
@@ -112,7 +118,7 @@ class WindowFollower(QObject):
             return
         self._timer.stop()
         wanted = self._choose()
-        if self._runner.busy or wanted.step != self.window.step or not self._covers_view():
+        if self._runner.busy or self._is_needed(wanted):
             self._runner.cancel()
             self._waiting = False
             self._on_filled(run(self._fill(wanted)))
@@ -131,7 +137,7 @@ class WindowFollower(QObject):
         if self._busy():
             self._timer.start(REST_MS)
             return
-        self.window = filled.window
+        self.window, self._unread = filled.window, False
         self.moved.emit(filled)
         if self._waiting:
             self.update()
@@ -141,6 +147,9 @@ class WindowFollower(QObject):
             self._timer.start(REST_MS)
         elif not self._timer.isActive() or self._timer.remainingTime() > LEFT_MS:
             self._timer.start(LEFT_MS)
+
+    def _is_needed(self, wanted: LabelWindow) -> bool:
+        return self._unread or wanted.step != self.window.step or not self._covers_view()
 
     def _covers_view(self) -> bool:
         return self.window.contains(box_in_view(self._viewer, self._image, self._hw))
