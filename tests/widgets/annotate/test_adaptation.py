@@ -83,6 +83,7 @@ def test_commits_start_a_round_and_the_switch_returns_to_the_original(window: An
 def test_a_model_that_cannot_be_adapted_starts_no_round(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
+    from napari_sampath.training.prompts.adaptation.examples import ExampleTile
     from support.models.discs import DiscModel
 
     window = open_window(tissue, DiscModel())
@@ -91,3 +92,7 @@ def test_a_model_that_cannot_be_adapted_starts_no_round(
     assert controller.on
     controller._begin()
     assert not controller.runner.busy
+    # The tiles of the newest images are kept.
+    for number in range(40):
+        controller._on_round(str(number), adaptation.Adapted(tiles=[ExampleTile(np.zeros((), np.float16))]))
+    assert list(controller._tiles) == [str(number) for number in range(40 - adaptation.MAX_TILES, 40)]

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.widgets.train.jobs import TrainingSettings
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import disc_image, patch_model
@@ -238,3 +239,19 @@ def test_the_last_project_is_offered_and_not_opened(open_train: Callable[..., An
         "case2",
     }
     window.driver.key(Qt.Key.Key_Escape)
+
+
+def test_a_head_is_offered_in_the_project_for_which_it_was_trained(
+    open_train: Callable[..., Any], dataset: Path
+) -> None:
+    window, dock = open_train(dataset)
+    dock.form.setValue(TrainingSettings("linear", 1))
+    window.driver.press(dock.train_button)
+    assert dock.runner.busy
+    dock.training.close_project()
+    wait_until(lambda: not dock.runner.busy, 120, "the training")
+    assert dock.training.heads is None
+    assert "open it to accept the head" in dock.status.message.text()
+    offered = HeadsInUse(dataset).offered
+    assert offered is not None
+    assert offered.stem == "linear-1"

@@ -26,6 +26,7 @@ from .jobs import TrainingSettings, config_of, kinds_job, summary_job, train_job
 from .script import train_script
 
 if TYPE_CHECKING:
+    from ...training.rounds.heads_in_use import HeadsInUse
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
 SAVING = "Images in the training set of this project are saved to it automatically."
@@ -159,7 +160,7 @@ class TrainDock(Dock):
         job = train_job(
             self.training.save_job(), folder, heads, settings, model, self.curves, self._stop_event
         )
-        self.runner.start(job, f"training {settings.kind}", self._on_trained)
+        self.runner.start(job, f"training {settings.kind}", partial(self._on_trained, heads))
 
     def script(self) -> Script | str:
         """Return the training run of the settings shown as a script, or a sentence that explains why not."""
@@ -206,10 +207,16 @@ class TrainDock(Dock):
         if self.curves is not None:
             self.plot.show_curves(self.curves.losses, self.curves.dice, self.curves.epochs)
 
-    def _on_trained(self, trained: Round) -> None:
-        if self.training.heads is None:
+    def _on_trained(self, heads: HeadsInUse, trained: Round) -> None:
+        current = self.training.heads
+        if current is None or current.folder != heads.folder:  # Another project was opened in the meantime.
+            project = heads.folder.parent
+            type(heads)(project).offer(trained.path)
+            self.status.say(
+                f"Done. {trained.path.stem} is waiting in the project '{project.name}'; open it to accept the head."
+            )
             return
-        self.training.heads.offer(trained.path)
+        current.offer(trained.path)
         self._draw()
         self.comparison.show_comparison(trained.comparison, trained.note)
         self._doubt = trained.note or (None if trained.comparison is None else trained.comparison.doubt)

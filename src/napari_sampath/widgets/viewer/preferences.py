@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from napari.utils.notifications import show_warning
+
 from ...config import load_config, read_settings, write_setting
 from ...errors import ConfigError, StorageError
 from .jobs import ModelChoice
@@ -85,4 +87,4 @@ def _on_changed(event: Any) -> None:
     try:
         write_setting(key, value)
     except StorageError as error:
-        logger.warning("%s", error)
+        show_warning(str(error))

@@ -229,12 +229,18 @@ class Adaptation(QObject):
     def _on_round(self, digest: str, adapted: Adapted) -> None:
         self._tiles.pop(digest, None)
         self._tiles[digest] = adapted.tiles or []
+        self._forget_old_tiles()
         if adapted.decoder is not None:
             self.record, self._decoder = adapted.record, adapted.decoder
             self.message.emit(f"The model is {self.text}.")
         elif adapted.tiles:
             self.message.emit(NOT_BETTER)
         self._apply()
+
+    def _forget_old_tiles(self) -> None:
+        """Keep the newest images with at most `MAX_TILES` tiles, and the last image."""
+        while len(self._tiles) > 1 and sum(map(len, self._tiles.values())) > MAX_TILES:
+            del self._tiles[next(iter(self._tiles))]
 
 
 def _is_promptable(model: Model) -> bool:
