@@ -167,3 +167,36 @@ def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any,
     script = dock.script()
     assert "--output test_slide_runs.ome.zarr --objects" in script.command
     compile(script.python, "script", "exec")
+
+
+def test_a_run_continues_on_its_own_slide_while_another_image_is_in_use(
+    open_slide: tuple[Any, Any, GuiDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, dock, driver = open_slide
+    slide, state = dock.state.image, dock.state
+    driver.press(dock.tissue_button)
+    wait_until(lambda: "Tissue" in viewer.layers, 60, "the tissue")
+    tissue = viewer.layers["Tissue"]
+    go_on, mark = threading.Event(), slide_result.SlideResult.mark
+    monkeypatch.setattr(
+        slide_result.SlideResult, "mark", lambda result, block: (go_on.wait(60), mark(result, block))
+    )
+    dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
+    driver.press(dock.run_button)
+    viewer.add_image(disc_image(4, (200, 300))[0], name="other")
+    wait_until(lambda: state.image is not slide and state.session is not None, 60, "the other image")
+    assert not tissue.visible, "it belongs to the slide"
+    wait_until(lambda: dock.slide_runs._run is not None and dock.slide_runs._run.plan is not None, 60, "it")
+    reports: list[object] = []
+    dock.runner.reported.connect(reports.append)
+    wait_until(lambda: bool(reports), 60, "a report of the run")
+    go_on.set()
+    wait_until(lambda: not dock.runner.busy, 60, "the result")
+    assert "Segmentation of the slide" not in viewer.layers
+    assert f"in '{slide.name}'" in dock.status.message.text()
+    assert not dock.add_button.isEnabled()
+
+    slide.name = "renamed"
+    viewer.layers.selection.active = slide
+    wait_until(lambda: state.image is slide and state.session is not None, 60, "the slide")
+    assert tissue.visible

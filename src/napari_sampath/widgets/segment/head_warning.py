@@ -40,6 +40,7 @@ class HeadWarning(QWidget):
         known = None if self._session is None else self._session()
         if session is None or head is None:
             self._session = self._choice = None
+            self.runner.cancel()
             self._show("")
             return
         if session is known and self._choice == (head, magnification):

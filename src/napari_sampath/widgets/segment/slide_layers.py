@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 TISSUE, RESULT = "Tissue", "Segmentation of the slide"
 """Names of the layers."""
 MARK_SLIDE = "napari-sampath-slide-layer"
-"""Metadata key of these layers; the value is the name of the image layer."""
+"""Metadata key of these layers; the value is `TISSUE` or `RESULT`. They also have `layers.MARK_HEAD`."""
 _TISSUE_COLOR = (0.1, 0.8, 0.3, 1.0)
 _TISSUE_KEY = "sampath-tissue-step"
 
 
 def find_layer(viewer: Viewer, image: Image, name: str) -> Labels | None:
     """Return one of these layers of an image; None if the user removed it."""
-    for layer in viewer.layers:
-        if layer.metadata.get(MARK_SLIDE) == (image.name, name):
+    for layer in canvas_layers.results_on(viewer, image):
+        if layer.metadata.get(MARK_SLIDE) == name:
             return layer
     return None
 
@@ -51,7 +51,11 @@ def show_tissue(viewer: Viewer, image: Image, tissue: Tissue) -> Labels:
             name=TISSUE,
             opacity=0.35,
             colormap=DirectLabelColormap(color_dict={None: _TISSUE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
-            metadata={MARK_SLIDE: (image.name, TISSUE), _TISSUE_KEY: tissue.step},
+            metadata={
+                canvas_layers.MARK_HEAD: image.name,
+                MARK_SLIDE: TISSUE,
+                _TISSUE_KEY: tissue.step,
+            },
             **_place(image, tissue.step),
         )
     layer.selected_label = 1
@@ -77,7 +81,7 @@ def show_result(viewer: Viewer, image: Image, result: SlideResult, classes: Iter
             name=RESULT,
             opacity=0.45,
             multiscale=True,
-            metadata={MARK_SLIDE: (image.name, RESULT)},
+            metadata={canvas_layers.MARK_HEAD: image.name, MARK_SLIDE: RESULT},
             **_place(image, result.factor),
         )
     layer.editable = False

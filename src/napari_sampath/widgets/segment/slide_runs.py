@@ -53,6 +53,9 @@ class SlideRuns(QObject):
         self._runner = runner
         self._apply_queue = apply_queue
         self._run: RunState | None = None
+        """State of the current run; None if there is none."""
+        self._run_image: Image | None = None
+        """The image layer of its slide."""
         self._shown_for: Any = None
         """The image layer that `result` belongs to."""
         self.result: SlideResult | None = None
@@ -60,6 +63,7 @@ class SlideRuns(QObject):
         self.head = ""
         """The entry of the list of heads that made `result`."""
         runner.reported.connect(self._on_reported)
+        runner.finished.connect(self._on_finished)
 
     @property
     def shows_result(self) -> bool:
@@ -83,12 +87,13 @@ class SlideRuns(QObject):
         tissue: Tissue | Path = self._tissue_file(session)
         if layer is not None:
             tissue = self._saved(layer, session)
-        run = self._run = RunState(centre_of_view(self._state.viewer, image))
+        run = RunState(centre_of_view(self._state.viewer, image))
         self.result = None
         folder = self._state.sessions_dir / "results"
         path = folder / f"{session.digest[:32]}-{file_stem(Path(head).stem)}.ome.zarr"
         job = whole_slide_job(session.slide, head, self._state.model, path, tissue, magnification, run)
         self._runner.start(job, f"segmenting with {title}", partial(self._on_done, run, image, head))
+        self._run, self._run_image = run, image
 
     def add_objects(self, box: Box | None) -> None:
         """Add the objects in a box (r0, c0, r1, c1) of the slide to the annotations, which keep their pixels."""
@@ -131,8 +136,8 @@ class SlideRuns(QObject):
         return tissue
 
     def _on_reported(self, _progress: object) -> None:
-        run, image = self._run, self._state.image
-        if run is None or image is None:
+        run, image = self._run, self._run_image
+        if run is None or image is None or self._state.image is not image:
             return
         run.centre_rc = centre_of_view(self._state.viewer, image)
         if run.plan is not None and self._shown_for is not run:
@@ -152,14 +157,22 @@ class SlideRuns(QObject):
         if layer is not None:
             layer.visible = False
 
+    def _on_finished(self) -> None:
+        self._run = self._run_image = None
+
     def _on_done(self, run: RunState, image: Image, head: str, done: SlideRun) -> None:
-        self._run = None
-        if run.plan is None or self._state.image is not image:
+        if run.plan is None:
+            return
+        found = plural(done.objects or 0, "object")
+        if self._state.image is not image:
+            self.message.emit(
+                f"Done: {found} in '{image.name}'; the result is kept. Return to this slide and press Segment to show "
+                "it."
+            )
             return
         if self._shown_for is not run:
             self._show(run, image)
         self.result, self.head, self._shown_for = run.plan.result, head, image
-        found = plural(done.objects or 0, "object")
         notes = "".join(f" {note}" for note in done.notes)
         self.message.emit(
             f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Choose the view or draw a box, then "
