@@ -177,7 +177,9 @@ def test_a_connection_that_stays_bad_means_this_machine(
 
 def test_damaged_pixels_are_not_computed(address: str, token_file: Path, remote_model: Model) -> None:
     def corrupt(part: bytes) -> bytes:
-        return part if part.startswith(b"GET") else part[:-5] + bytes([part[-5] ^ 1]) + part[-4:]
+        # The headers may come by themselves, and a damaged length would leave the server waiting for more.
+        pixels = part.partition(b"\r\n\r\n")[2] if part.startswith((b"GET", b"POST")) else part
+        return part if len(pixels) < 5 else part[:-5] + bytes([part[-5] ^ 1]) + part[-4:]
 
     with proxy(address, questions=corrupt) as bad:
         model = patch_model()

@@ -38,6 +38,7 @@ def proxy(address: str, answers: Change = bytes, questions: Change = bytes) -> I
     port = int(address.rpartition(":")[2])
     listening = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
+    clients: list[socket.socket] = []
 
     def forward(source: socket.socket, target: socket.socket, change: Change) -> None:
         with contextlib.suppress(OSError):
@@ -60,7 +61,8 @@ def proxy(address: str, answers: Change = bytes, questions: Change = bytes) -> I
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
-                thread = threading.Thread(target=connect, args=(listening.accept()[0],))
+                clients.append(listening.accept()[0])
+                thread = threading.Thread(target=connect, args=(clients[-1],))
                 thread.start()
                 threads.append(thread)
 
@@ -72,5 +74,8 @@ def proxy(address: str, answers: Change = bytes, questions: Change = bytes) -> I
         listening.shutdown(socket.SHUT_RDWR)
         listening.close()
         accepting.join()
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
