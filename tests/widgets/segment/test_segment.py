@@ -382,6 +382,15 @@ def test_a_key_moves_to_the_next_uncertain_region(open_segment: Callable[..., An
     window.driver.press(dock.uncertain.next_button)
     wait_until(lambda: "far from verified areas" in dock.status.message.text(), 60, "the sentence")
 
+    # The next region of this image is not shown on another one.
+    second, region = window.viewer.add_image(pixels[:, ::-1].copy(), name="second"), dock.uncertain.region
+    wait_until(lambda: window.state.image is second and window.state.session is not None, 60, "the image")
+    window.state.choose_image(window.image)
+    dock.uncertain.next()
+    window.state.choose_image(second)
+    wait_until(lambda: not dock.uncertain.runner.busy, 60, "the regions")
+    assert dock.uncertain.region is region
+
 
 def test_the_accepted_head_is_selected(open_segment: Callable[..., Any], bundle: Path) -> None:
     pixels, _ = disc_image(3, (120, 160))

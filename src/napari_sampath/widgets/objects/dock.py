@@ -56,7 +56,7 @@ class ObjectsDock(Dock):
         self.count = label()
         self.cards = CardGrid()
         self.cards.hide()
-        self.cards_button = button("Cards", CARDS_HINT, self._show_cards, checkable=True)
+        self.cards_button = button("Cards", CARDS_HINT, self._on_cards, checkable=True)
         self.buttons = {
             name: button(text, tooltip, partial(self.run, name)) for name, (text, tooltip) in ACTIONS.items()
         }
@@ -186,6 +186,13 @@ class ObjectsDock(Dock):
         if annotator is not None:
             annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, checked))
 
+    def _on_cards(self) -> None:
+        self._show_cards()
+        if self.cards_button.isChecked():
+            self.cards.setFocus()
+            if not self.cards.count():
+                self.status.say("There are no proposals to review; run Auto-segment or Find similar first.")
+
     def _show_cards(self) -> None:
         """Show the cards or the table, as the button selects."""
         cards = self.cards_button.isChecked()
@@ -193,9 +200,6 @@ class ObjectsDock(Dock):
         self.cards.setVisible(cards)
         if cards:
             self.cards.use(self.state.session, self.filters.value().class_id)
-            self.cards.setFocus()
-            if not self.cards.count():
-                self.status.say("There are no proposals to review; run Auto-segment or Find similar first.")
 
     def _on_decision(self, ids: tuple[int, ...], decision: str) -> None:
         annotator = self.state.annotator

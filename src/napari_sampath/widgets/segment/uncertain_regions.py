@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
@@ -65,7 +66,7 @@ class UncertainRegions(QWidget):
         reason: Reason = self.reason.currentData()
         results: Sequence[Segmentation] = () if reason == "distance" else self._results
         job = session.proposals.uncertain_job(reason, results)
-        self.runner.start(job, "looking for uncertain regions", self._on_regions)
+        self.runner.start(job, "looking for uncertain regions", partial(self._on_regions, session))
 
     def _follow(self) -> None:
         if self._state.session is not self._session:
@@ -77,9 +78,9 @@ class UncertainRegions(QWidget):
         self._visited.clear()
         self.region = None
 
-    def _on_regions(self, regions: list[UncertainRegion]) -> None:
+    def _on_regions(self, session: Session, regions: list[UncertainRegion]) -> None:
         image = self._state.image
-        if image is None:
+        if image is None or self._state.session is not session:
             return
         if not regions:
             self.message.emit("No uncertain region is left.")
