@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ import tifffile
 from skimage.data import immunohistochemistry
 
 from napari_sampath.cli import main
-from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, running
+from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, running, worker
 from napari_sampath.errors import ConfigError, SampathError
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
@@ -185,6 +188,90 @@ def test_workers_that_cannot_take_part_say_why(client: Any, slide: Path, tmp_pat
     client.run(exec, "import napari_sampath; napari_sampath.__version__ = '0.0'")
     with pytest.raises(ConfigError, match=r"has version 0\.0 of napari-sampath"):
         run(cluster_slide_job(Plan(), spec, address))  # type: ignore[arg-type]
+
+
+def test_a_busy_worker_answers_while_it_is_checked(client: Any, tmp_path: Path) -> None:
+    def hold(path: str) -> bool:
+        """Compute until a file exists; False if it does not appear."""
+        with worker._one:
+            for _ in range(400):
+                if Path(path).exists():
+                    return True
+                time.sleep(0.05)
+        return False
+
+    def is_held() -> bool:
+        if worker._one.acquire(blocking=False):
+            worker._one.release()
+            return False
+        return True
+
+    address, go_on = next(iter(client.run(os.getpid))), tmp_path / "go on"
+    held = client.submit(hold, str(go_on), workers=[address], pure=False)
+    while not client.run(is_held, workers=[address])[address]:
+        pass
+    checked: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: checked.append(running._ask(client, address, worker.check, str)), daemon=True
+    )
+    thread.start()
+    for _ in range(20):  # The check has surely arrived after one of these.
+        client.run(os.getpid, workers=[address])
+    go_on.touch()
+    assert held.result(timeout=60)
+    thread.join(60)
+    assert [message for _, message in checked[0].values()] == ["", ""]
+
+
+def test_a_result_at_the_same_path_is_planned_again(slide: Path, tmp_path: Path) -> None:
+    from napari_sampath.heads import load_head
+    from napari_sampath.images.slides import open_slide
+    from napari_sampath.images.slides.tissue import Tissue, save_tissue
+    from napari_sampath.predict.whole_slide import SlidePlan
+
+    tissue, bundle, path = (
+        Tissue(np.ones((1, 1), bool), max(HW)),
+        tmp_path / "a.safetensors",
+        tmp_path / "a.ome.zarr",
+    )
+    for name in ("gland-cnn", "nucleus-cnn"):
+        shutil.copy(load_head(name).source, bundle)
+        shutil.rmtree(path, ignore_errors=True)
+        head = load_head(bundle)
+        model = ModelSpec(head.encoder_name, None, "cpu", "float32")
+        with open_slide(slide) as opened:
+            SlidePlan.make(opened, head, worker.model_of(model), path, tissue)
+        save_tissue(path / "tissue.npz", tissue)
+        spec = SlideSpec(str(slide), str(bundle), model, str(path), str(path / "tissue.npz"))
+        assert worker.plan_of(spec).head.classes == head.classes
+
+
+def test_a_scheduler_that_is_lost_in_a_run() -> None:
+    cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
+    client = distributed.Client(cluster.scheduler_address, timeout=0.5, set_as_default=False)
+    with client, client.as_current():
+        job = running._mapped(client, str, {"a": 1}, "Segmenting", "tiles", str)
+        next(job)
+        cluster.close()
+        with pytest.raises(SampathError, match="Segmenting ended early, because the connection"):
+            run(job)
+
+
+@pytest.mark.parametrize("flags", [["--compile"], ["--runs-on", "https://example.org:8765"]])
+def test_flags_that_workers_do_not_use_are_refused(
+    flags: list[str], slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(slide, tmp_path / "result.ome.zarr", "--scheduler", "tcp://127.0.0.1:1", *flags)
+    assert main(command) == 1
+    assert f"do not use {flags[0]}" in capsys.readouterr().err
+
+
+def test_settings_for_tls_are_missing(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    assert main(words(slide, tmp_path / "result.ome.zarr", "--scheduler", "tls://127.0.0.1:1")) == 1
+    assert "check those for TLS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://x", "127.0.0.1"])

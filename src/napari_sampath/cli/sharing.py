@@ -50,8 +50,16 @@ def part_of(text: str) -> tuple[int, int]:
 
 
 def model_spec(args: argparse.Namespace) -> ModelSpec:
-    """Return the model that the arguments of `add_model` select, for workers."""
+    """Return the model that the arguments of `add_model` select, for workers.
+
+    Raises:
+        ConfigError: If a flag is given that workers do not use.
+    """
     from ..cluster import ModelSpec
 
+    for name in ("runs_on", "compile"):
+        if getattr(args, name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"The workers of --scheduler do not use {flag}; remove one of these flags.")
     weights = None if args.weights is None else str(args.weights.expanduser().absolute())
     return ModelSpec(args.model, weights, load_config().device, args.precision)

@@ -103,7 +103,7 @@ def common_precision(address: str, spec: ModelSpec) -> str:
         ConfigError: If they differ, or there is no scheduler or worker at the address.
     """
     with _connected(address) as client:
-        answers: dict[str, str] = client.run(worker.precision_of, spec)
+        answers: Mapping[str, str] = _ask(client, address, worker.precision_of, spec)
     if len(set(answers.values())) > 1:
         each = ", ".join(f"{place}: {precision}" for place, precision in sorted(answers.items()))
         raise ConfigError(
@@ -133,6 +133,10 @@ def _connected(address: str) -> Iterator[Any]:
             f"No dask scheduler answers at '{address}'; start one with 'dask scheduler' and give the address that it "
             "prints, such as tcp://host:8786."
         ) from error
+    except (TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"The settings of dask do not fit '{address}' ({error}); check those for TLS, or give a tcp:// address."
+        ) from error
     with client, client.as_current():
         try:
             client.wait_for_workers(1, timeout=CONNECT_S)
@@ -148,13 +152,7 @@ def _check_workers(client: Any, address: str, action: Callable[[], object]) -> N
     """Raise an error unless all workers have this version and can take part."""
     from .. import __version__
 
-    try:
-        answers: Mapping[str, tuple[str, str]] = client.run(worker.check, action)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"A worker of '{address}' has no napari-sampath {__version__} ({error}); install this version on all "
-            "machines."
-        ) from error
+    answers: Mapping[str, tuple[str, str]] = _ask(client, address, worker.check, action)
     for place, (version, message) in answers.items():
         if version != __version__:
             raise ConfigError(
@@ -163,6 +161,20 @@ def _check_workers(client: Any, address: str, action: Callable[[], object]) -> N
             )
         if message:
             raise SampathError(f"The worker {place} cannot take part: {message}")
+
+
+def _ask(client: Any, address: str, function: Callable[..., Any], *args: Any) -> Mapping[str, Any]:
+    """Call a function on all workers and return worker -> value, or raise an error if one has another version."""
+    from .. import __version__
+
+    try:
+        answers: Mapping[str, Any] = client.run(worker.in_thread, function, *args)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"A worker of '{address}' has no napari-sampath {__version__} ({error}); install this version on all "
+            "machines."
+        ) from error
+    return answers
 
 
 def _mapped(
@@ -187,8 +199,11 @@ def _mapped(
 
     Returns:
         Name -> message of each call that failed.
+
+    Raises:
+        SampathError: If the connection to the scheduler is lost.
     """
-    from distributed import wait
+    from distributed import CancelledError, wait
 
     total, done, failed = sum(work.values()), 0, {}
     yield Progress(0, total, label, unit)
@@ -200,6 +215,11 @@ def _mapped(
                 finished, pending = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED")
             except TimeoutError:
                 finished = set()
+            except CancelledError as lost:
+                raise SampathError(
+                    f"{label} ended early, because the connection to the scheduler was lost; start it and its workers "
+                    "again, and run the same command again to continue."
+                ) from lost
             for future in finished:
                 name = futures[future]
                 error = future.exception()
@@ -210,7 +230,8 @@ def _mapped(
                 done += work[name]
             yield Progress(done, total, label, unit)
     finally:
-        client.cancel(list(pending), force=True)
+        with contextlib.suppress(Exception):  # The connection may be lost.
+            client.cancel(list(pending), force=True)
     return failed
 
 

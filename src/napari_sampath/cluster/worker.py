@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ImageError, SampathError, StorageError
 from ..jobs import run
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
     from ..predict.whole_slide import SlidePlan
     from .spec import EncodeSpec, ModelSpec, SlideSpec
 
+_Stamp: TypeAlias = tuple[int, int] | None
+
 _one = threading.RLock()
 """A worker with several threads computes one task at a time, because they share a device."""
+
+
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in another thread than that of the worker's messages, which tell that the worker is alive."""
+    return await asyncio.to_thread(function, *args)
 
 
 def check(action: Callable[[], object]) -> tuple[str, str]:
@@ -34,24 +43,32 @@ def check(action: Callable[[], object]) -> tuple[str, str]:
             action()
     except SampathError as error:
         return __version__, str(error)
+    except Exception as error:  # noqa: BLE001 - libraries and drivers of this machine raise anything
+        return __version__, f"{type(error).__name__}: {error}"
     return __version__, ""
 
 
-@lru_cache(maxsize=1)
 def plan_of(spec: SlideSpec) -> SlidePlan:
     """Return the plan of a run, with the model, the slide and the result.
 
     Raises:
         SampathError: If the worker does not see the slide or the result, or differs in version, weights or precision.
     """
+    for path in (spec.slide, spec.result):
+        if not Path(path).exists():
+            raise ImageError(f"This machine does not see '{path}'; use a folder that all workers mount.")
+    record = Path(spec.result) / "zarr.json"
+    return _plan(spec, record.read_bytes() if record.exists() else b"", _stamp(spec.model.weights))
+
+
+@lru_cache(maxsize=1)
+def _plan(spec: SlideSpec, record: bytes, stamp: _Stamp) -> SlidePlan:
+    """Make the plan of a run again if the result at the same path, which states the head, or the weights differ."""
     from ..heads import load_head
     from ..images.slides import open_slide
     from ..images.slides.tissue import load_tissue
     from ..predict.whole_slide import SlidePlan
 
-    for path in (spec.slide, spec.result):
-        if not Path(path).exists():
-            raise ImageError(f"This machine does not see '{path}'; use a folder that all workers mount.")
     slide = open_slide(spec.slide)
     slide.mpp = spec.mpp or slide.mpp
     tissue = load_tissue(Path(spec.tissue))
@@ -61,15 +78,28 @@ def plan_of(spec: SlideSpec) -> SlidePlan:
     return SlidePlan.make(slide, head, model, Path(spec.result), tissue, spec.at_mpp, create=False)
 
 
-@lru_cache(maxsize=1)
 def model_of(spec: ModelSpec) -> Model:
     """Load a model, with the feature store of this machine."""
+    return _model(spec, _stamp(spec.weights))
+
+
+@lru_cache(maxsize=1)
+def _model(spec: ModelSpec, stamp: _Stamp) -> Model:
+    """Load a model again if the file of its weights has changed."""
     from ..config import load_config
     from ..predict import load_model
     from ..store import Store
 
     store = Store.from_config(load_config())
     return load_model(spec.name, spec.device, spec.weights, store, spec.precision)
+
+
+def _stamp(path: str | None) -> _Stamp:
+    """Return the time of the last change and the size of a file; None without a file."""
+    if path is None or not os.path.exists(path):
+        return None
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size
 
 
 def precision_of(spec: ModelSpec) -> str:
@@ -107,4 +137,10 @@ def encode_image(spec: EncodeSpec, path: str) -> int:
         model = model_of(spec.model)
         pixels = read(Path(path)).pixels
         frames = tiles_for((pixels.shape[0], pixels.shape[1]), spec.use, spec.tile_px)
-        return sum(1 for _ in model.encode_tiles(pixels, frames))
+        count = sum(1 for _ in model.encode_tiles(pixels, frames))
+    if model.store is None or not model.store.keeps:
+        raise StorageError(
+            "A worker cannot write features to disk, so they are lost; free disk space or set "
+            "SAMPATH_CACHE_LIMIT_BYTES above 0 on its machine, and run the same command again."
+        )
+    return count
