@@ -52,6 +52,7 @@ READ = {
     "evaluate data": "evaluate --data {bad} --head gland-cnn",
     "tune data": "tune --data {bad} -o {out}.safetensors",
     "tune start": "tune --data {set} --start {bad} -o {out}.safetensors",
+    "tune from_dataset": "tune --from-dataset {bad}",
     "tune merge": "tune --data {set} --merge {bad} {bad} -o {out}.safetensors",
     "export source": "export {bad} -o {out}",
     "import labels": "import {bad} {image}",
@@ -142,8 +143,11 @@ def test_every_path_is_covered() -> None:
     """A new path argument needs a line in the table above."""
     covered = {*READ, *WRITTEN}
     # Of these, the same code reads the file as in a command that is covered.
+    models = ("demo", "everything", "segment", "similar", "evaluate", "bench", "import", "serve")
+    covered |= {f"{name} weights" for name in models}
+    # Tokens and certificates are tested with the server.
     covered |= {
-        f"{name} weights" for name in ("demo", "everything", "segment", "similar", "evaluate", "bench")
+        f"{name} {file}" for name in SUBCOMMANDS for file in ("token_file", "ca", "certificate", "key")
     }
     covered |= {
         "segment output",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError
-from ...formats.maps.slide_result import BLOCK_PX, Block, SlideResult
+from ...formats.maps import slide_result
+from ...formats.maps.slide_result import Block, SlideResult
 from ...geometry import Frame
 from ...images.slides import Slide
 from ...images.slides.scaled import ScaledSlide
@@ -258,7 +259,7 @@ def _fingerprint(
         "factor": factor,
         "tile_px": tile_px,
         "tissue": mask[:32],
-        "block_px": BLOCK_PX,
+        "block_px": slide_result.BLOCK_PX,
     }
 
 
