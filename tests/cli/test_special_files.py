@@ -32,6 +32,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 # {bad} is the special file; {image}, {labels}, {set}, {weights} are valid, {out} does not exist.
 READ = {
     "encode image": "encode {bad}",
+    "encode token_file": "encode {image} --runs-on http://127.0.0.1:9 --token-file {bad}",
     "encode weights": "encode {image} --model sam --weights {bad}",
     "prompt image": "prompt {bad} --point 3,3 -o {out}.png",
     "prompt mask": "prompt {image} --mask {bad} -o {out}.png {model}",

@@ -9,8 +9,9 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..encoders.remote.client import is_loopback
+from ..encoders.remote.client import MAX_TOKEN_BYTES, is_loopback
 from ..errors import ConfigError
+from ..files.json_reader import read_regular
 
 if TYPE_CHECKING:
     from ..predict import Model
@@ -42,8 +43,8 @@ def read_token(path: Path) -> tuple[str, bool]:
             raise ConfigError(
                 f"Others can read the token file '{path}'; run 'chmod 600 {path}', or give a new name to create one."
             )
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = read_regular(path, MAX_TOKEN_BYTES).decode("ascii").strip()
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"The token file '{path}' cannot be used ({error}); give a new name in your own folder to create one."
         ) from error

@@ -17,6 +17,7 @@ import requests
 
 from ...arrays import UInt8Array
 from ...errors import ConfigError
+from ...files.json_reader import read_regular
 from .protocol import (
     CHECKSUM,
     FEATURES,
@@ -45,6 +46,8 @@ BUSY_S = 30.0
 """How long to wait in all for a server that is full, in seconds."""
 RETRY_S = 60.0
 """How long tiles are computed on this machine before a server that failed is asked again, in seconds."""
+MAX_TOKEN_BYTES = 1024
+"""Largest size of a token file."""
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -215,8 +218,8 @@ def connect(address: str, token_file: Path, ca: Path | None = None) -> RemoteEnc
     """
     check_address(address)
     try:
-        token = token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = read_regular(token_file, MAX_TOKEN_BYTES).decode("ascii").strip()
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"The token file '{token_file}' cannot be read; copy it from the machine with the server."
         ) from error
