@@ -15,6 +15,7 @@ from ..errors import SampathError
 from ..jobs import Job, Progress
 from .editor import Editor
 from .objects.object_tools import ObjectTools
+from .undone import UndoneItems
 
 LARGE_PX = PIECE_PX
 """Changes inside boxes of more pixels, 4 megapixels, are computed in a worker thread."""
@@ -68,9 +69,7 @@ class LargeChanges:
     def __init__(self, editor: Editor) -> None:
         self._editor = editor
         self._items: list[LargeChange] = []
-        self._undone: list[LargeChange] = []
-        self._undone_at = 0
-        """`History.pushed` at the last undo; a newer step makes a redo impossible."""
+        self._undone: UndoneItems[LargeChange] = UndoneItems(editor.history)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -99,8 +98,7 @@ class LargeChanges:
             done(run(self._editor.document, self._editor.do))
             return
         self._items.append(LargeChange(run, name, done, failed))
-        self._undone.clear()
-        self._editor.history.forget_undone()
+        self._undone.forget()
         self.changed.emit()
 
     def edit(
@@ -156,10 +154,7 @@ class LargeChanges:
         if not self._items:
             return False
         change = self._items.pop()
-        if self._undone_at != self._editor.history.pushed:
-            self._undone.clear()
-        self._undone_at = self._editor.history.pushed
-        self._undone.append(change)
+        self._undone.add(change)
         self._editor.message.emit(f"Undid {change.name}, which was still being computed.")
         self._editor.document_changed.emit((0, 0, *self._editor.document.hw))
         self.changed.emit()
@@ -167,9 +162,10 @@ class LargeChanges:
 
     def redo(self) -> bool:
         """Repeat the change that `undo` removed last; return False if there is none."""
-        if not self._undone or self._undone_at != self._editor.history.pushed:
+        change = self._undone.take()
+        if change is None:
             return False
-        self._items.append(self._undone.pop())
+        self._items.append(change)
         self.changed.emit()
         return True
 

@@ -14,6 +14,7 @@ from ...errors import PromptError, SampathError, StorageError
 from ..editor import Editor
 from ..large_changes import LARGE_PX, LargeChanges, box_px
 from ..objects.overlap import MaskMode, Overlap, OverlapRule, find_duplicate
+from ..undone import UndoneItems
 from .answerer import Answer, PromptRequest
 from .candidate import Candidate
 from .commit import make_commit, overlap_of
@@ -89,9 +90,7 @@ class WaitingCommits:
         self._large_changes = large_changes
         self._prompts = prompts
         self._items: list[WaitingCommit] = []
-        self._undone: list[WaitingCommit] = []
-        self._undone_at = 0
-        """`History.pushed` at the last undo; a newer step makes a redo impossible."""
+        self._undone: UndoneItems[WaitingCommit] = UndoneItems(editor.history)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -118,8 +117,7 @@ class WaitingCommits:
         self._items.append(
             WaitingCommit(prompts.state, rules, prompts.chosen, prompts.request(), prompts.current_answer)
         )
-        self._undone.clear()
-        self._editor.history.forget_undone()
+        self._undone.forget()
         prompts.clear()
         if len(self._items) > 1 or self._items[0].answer is None:
             self.changed.emit()
@@ -174,19 +172,17 @@ class WaitingCommits:
         if not self._items:
             return False
         item = self._items.pop()
-        if self._undone_at != self._editor.history.pushed:
-            self._undone.clear()
-        self._undone_at = self._editor.history.pushed
-        self._undone.append(item)
+        self._undone.add(item)
         self._editor.message.emit(f"Undid {self._name(item)}, whose mask was still being computed.")
         self.changed.emit()
         return True
 
     def redo(self) -> bool:
         """Repeat the commit that `undo` removed last; return False if there is none."""
-        if not self._undone or self._undone_at != self._editor.history.pushed:
+        item = self._undone.take()
+        if item is None:
             return False
-        self._items.append(self._undone.pop())
+        self._items.append(item)
         self.changed.emit()
         self.land()
         return True
