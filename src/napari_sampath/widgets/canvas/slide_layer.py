@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...images.slides import Slide, open_slide
 from ...images.slides.view_cache import CHUNK_PX, Chunk, LevelView, ViewCache
+from .napari_internals.napari_canvas import make_context_current
 
 if TYPE_CHECKING:
     import napari
@@ -43,6 +44,7 @@ class _Repaint(QObject):
         self.arrived.connect(self._on_arrived)
         self.failed.connect(show_warning)
         cache.on_arrival, cache.on_failure = self.arrived.emit, self.failed.emit
+        viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
         # The threads have started already: show what they have read.
         self._thumbnail = True
@@ -69,9 +71,14 @@ class _Repaint(QObject):
         thumbnail, self._thumbnail = self._thumbnail, False
         self._layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)
 
+    def _on_removing(self) -> None:
+        # The docks do this, too, but a slide can be shown without them.
+        make_context_current(self._viewer)
+
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
             self._timer.stop()
+            self._viewer.layers.events.removing.disconnect(self._on_removing)
             self._viewer.layers.events.removed.disconnect(self._on_removed)
             self._cache.on_arrival = lambda _: None
             self._cache.on_failure = lambda _: None
