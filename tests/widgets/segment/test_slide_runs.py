@@ -122,6 +122,17 @@ def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
     np.testing.assert_array_equal(np.asarray(shown.data[0]), result.classes((0, 0, *HW)))
     assert not session.document.objects, "a result is no annotation"
 
+    # A newer result, of another image
+    slide = dock.state.image
+    second = viewer.add_image(disc_image(1)[0], name="second")
+    wait_until(
+        lambda: dock.state.image is second and dock.state.ready and not dock.runner.busy, 60, "the image"
+    )
+    driver.press(dock.run_button)
+    wait_until(lambda: dock.result is not None, 60, "its result")
+    viewer.layers.selection.active = slide
+    wait_until(lambda: dock.state.session is session and dock.add_button.isEnabled(), 60, "the slide")
+
     # Adding the objects in view, one of which lies in two blocks
     objects = objects_of(result.path)
     assert objects is not None

@@ -292,7 +292,7 @@ class SegmentDock(Dock):
 
     def _add_objects(self) -> None:
         session, result, image = self.state.session, self.result, self._result_image
-        if session is not None and result is None and self.slide_runs.shows_result:
+        if session is not None and not self._shows_result and self.slide_runs.shows_result:
             self.slide_runs.add_objects(self.region.value())
             return
         if session is None or result is None or not self._shows_result:
