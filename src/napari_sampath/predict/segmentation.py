@@ -101,11 +101,13 @@ def segment_job(
     is_blank: Callable[[Frame], bool] = lambda frame: False,
     mpp: float | None = None,
     tile_px: int | None = None,
+    compare: bool = True,
 ) -> Job[Segmentation]:
     """Make a job for `segment` that can be cancelled between tiles.
 
     Memory beyond the result grows with the width of the image, not its area: rows are finished as soon as no further
     tile covers them. Tiles for which `is_blank` is true are not encoded and count as background (class 0).
+    Without `compare`, the image is not compared with the training images, and `Segmentation.warning` is empty.
     """
     loaded, model = yield from load_head_job(head, model)
     check_match(loaded, model)
@@ -118,7 +120,7 @@ def segment_job(
     canvas = _Canvas(frames, loaded.classes)
     blank = {frame for frame in frames if loaded.classes[0].id == 0 and is_blank(frame)}
     encoded = model.read_tiles(pixels, [frame for frame in frames if frame not in blank], network.spec)
-    comparison = start_comparison(loaded)
+    comparison = start_comparison(loaded) if compare else None
     compared = set() if comparison is None else set(compared_frames(frames))
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
     for done, frame in enumerate(frames, start=1):

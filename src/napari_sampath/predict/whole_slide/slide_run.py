@@ -199,7 +199,10 @@ class SlidePlan:
 
     def block_job(self, block: Block) -> Job[None]:
         """Make a job that computes a block and writes it."""
-        job = segment_job(self.slide, self.head, self.model, block.box, self._is_blank, tile_px=self.tile_px)
+        # The comparison would read some tiles of each block again, and a run of blocks shows no warning.
+        job = segment_job(
+            self.slide, self.head, self.model, block.box, self._is_blank, tile_px=self.tile_px, compare=False
+        )
         segmentation = yield from job
         self.result.write(block, segmentation.labels, segmentation.confidence)
 
