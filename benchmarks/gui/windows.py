@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,26 +117,33 @@ class SampathViewer(TimedViewer):
         self.settle()
         state.annotator.preview.on = False
 
+    @contextlib.contextmanager
+    def decoding(self) -> Iterator[list[float]]:
+        """Collect the seconds of each call of the decoder."""
+        decode, spent = self.model.decode, []
+
+        def timed(*args: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return decode(*args, **options)
+            finally:
+                spent.append(time.perf_counter() - begin)
+
+        self.model.decode = timed
+        try:
+            yield spent
+        finally:
+            del self.model.decode
+
     def time_click(self, x: float, y: float) -> tuple[float, float]:
         """Click on an image pixel; return the seconds until the mask is painted and the seconds in the decoder."""
         self.driver.move(x, y)
         self.wait()
-        before, decode, decoding_s = self.session.prompts.candidate, self.model.decode, []
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return decode(*args, **kwargs)
-            finally:
-                decoding_s.append(time.perf_counter() - begin)
-
-        self.model.decode = timed
-        try:
+        before = self.session.prompts.candidate
+        with self.decoding() as decoding_s:
             total = self.until_painted(
                 self.click_at(x, y), lambda: self.session.prompts.candidate not in (None, before)
             )
-        finally:
-            del self.model.decode
         shown = self.state.annotator.layers.candidate.data[self.session.prompts.candidate.mask.slices] == 1
         if not np.array_equal(shown, self.session.prompts.candidate.mask.bitmap):
             raise AssertionError("The painted pixels are not the mask.")

@@ -70,20 +70,8 @@ def _clicks(window: SampathViewer, quick: bool) -> float:
     for turn, (x, y) in enumerate(np.random.default_rng(0).choice(nuclei, 3 if quick else 21).tolist()):
         window.driver.move(x, y)
         window.wait()
-        decode, decoding_s = window.model.decode, []
-
-        def timed(*args: Any, decode: Any = decode, spent: list[float] = decoding_s, **options: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return decode(*args, **options)
-            finally:
-                spent.append(time.perf_counter() - begin)
-
-        window.model.decode = timed
-        try:
+        with window.decoding() as decoding_s:
             total = window.until_painted(window.click_at(x, y), lambda: session.prompts.candidate is not None)
-        finally:
-            del window.model.decode
         if turn > 1:  # The first clicks wait for the encoder.
             beyond.append(total - sum(decoding_s))
         session.prompts.clear()

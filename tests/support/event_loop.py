@@ -1,12 +1,15 @@
-"""Check that the event loop is not blocked during work, on machines that may have other load."""
+"""Check that the event loop is not blocked during work, on machines that may have other load; hold work in threads."""
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from benchmarks.gui_driver import wait_until
+
+from napari_sampath.session import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,3 +49,20 @@ def assert_alive(stalls: list[float], idle: Callable[[], float] = idle_stall) ->
                 f"the machine is too busy to measure: {summary}, {1000 * idle_s:.0f} ms without the work"
             )
     assert min(stalls) < BAR_S, summary
+
+
+def hold_changes(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let the preparation of bulk changes wait in its thread until the returned event is set."""
+    go_on, prepare = threading.Event(), Change.prepare
+
+    def held(change: Change) -> Any:
+        job = prepare(change)
+
+        def waits() -> Any:
+            go_on.wait(60)
+            return (yield from job)
+
+        return waits()
+
+    monkeypatch.setattr(Change, "prepare", held)
+    return go_on

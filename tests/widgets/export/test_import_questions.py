@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from benchmarks.gui_driver import wait_until
 from PIL import Image
 
-from napari_sampath.session import Change
+from support.event_loop import hold_changes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,18 +124,7 @@ def test_an_import_does_not_reach_another_image(
 
     window.viewer.layers.selection.active = window.image
     wait_until(lambda: window.session is first and window.state.ready, 60, "the first image")
-    go_on, prepare = threading.Event(), Change.prepare
-
-    def slow(change: Change) -> Any:
-        job = prepare(change)
-
-        def waits() -> Any:
-            go_on.wait(60)
-            return (yield from job)
-
-        return waits()
-
-    monkeypatch.setattr(Change, "prepare", slow)
+    go_on = hold_changes(monkeypatch)
     dock.import_from(path)
     settle_reading(dock)
     button = next(button for button in dock.question_panel.buttons if button.text() == "6 objects")

@@ -17,9 +17,8 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.predict.head_tiles import head_tiles
 from napari_sampath.predict.segmentation import overlaps
-from napari_sampath.session import Change
 from napari_sampath.widgets.viewer.prefetch import SETTLE_MS
-from support.event_loop import assert_alive, longest_stalls
+from support.event_loop import assert_alive, hold_changes, longest_stalls
 from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
@@ -274,18 +273,7 @@ def test_edits_made_while_a_result_is_added_are_kept(
     pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
-    go_on, prepare = threading.Event(), Change.prepare
-
-    def slow(change: Change) -> Any:
-        job = prepare(change)
-
-        def waits() -> Any:
-            go_on.wait(60)
-            return (yield from job)
-
-        return waits()
-
-    monkeypatch.setattr(Change, "prepare", slow)
+    go_on = hold_changes(monkeypatch)
     window.driver.press(dock.add_button)
     assert dock.apply_queue.busy, "the change is prepared in a thread"
     assert not dock.add_button.isEnabled()
