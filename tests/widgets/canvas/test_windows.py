@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 
 from napari_sampath.arrays import LocalMask
 from napari_sampath.session import large_changes
+from napari_sampath.widgets.canvas.napari_internals.napari_canvas import node_of
 from napari_sampath.widgets.canvas.stroke_input import FILL_LEAVES_VIEW
 from napari_sampath.widgets.canvas.viewport import box_in_view, camera
 from napari_sampath.widgets.canvas.windows import content, label_window
@@ -256,10 +257,17 @@ def test_windows_lie_on_a_turned_and_scaled_image(
         window.viewer.reset_view()
         look(window, 200, 300, step)
         place = window.annotator.layer_sync.window
+        window.layers.objects.visible = (
+            step == 1
+        )  # A hidden layer is moved, too, and drawn where it is shown next.
         for row, col in ((0, 0), (5, 90)):
             at = place.row + (row + 0.5) * place.step - 0.5, place.col + (col + 0.5) * place.step - 0.5
+            world = window.image.data_to_world(at)
             for layer in window.layers.labels():
-                assert np.allclose(layer.data_to_world((row, col)), window.image.data_to_world(at))
+                assert np.allclose(layer.data_to_world((row, col)), world)
+                if layer.visible:
+                    drawn = node_of(window.viewer, layer).transform.map((col + 0.5, row + 0.5))[1::-1]
+                    assert np.allclose(drawn, world, atol=1e-3)
 
 
 def test_the_window_follows_the_size_of_the_canvas(

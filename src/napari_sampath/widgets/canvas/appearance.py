@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
+from ...annotations.model.annotated_object import TRUSTED, UNSURE
 from ...arrays import IntArray
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ DASH_PX, GAP_PX = 4, 3
 """Lengths of the dashes and gaps of proposals that nobody has reviewed."""
 DOT_PX = 2
 """Length of the dots and gaps of objects that are marked as unsure."""
-_DASHED, _DOTTED, _LINES = 1, 2, 3
-"""Line styles besides solid (0), and their number."""
+_TRUSTS = 3
+"""Number of values of `AnnotatedObject.trust`."""
 GREY = (0.5, 0.5, 0.5, 1.0)
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 MASK, SCRIBBLE = 1, 2
@@ -44,14 +44,13 @@ class Outliner:
 
     def __call__(self, ids: IntArray, rows: IntArray, cols: IntArray) -> IntArray:
         """Return the class ids (N,) to draw at outline pixels with these ids, rows and columns; 0 in gaps."""
-        owners, inverse = np.unique(ids, return_inverse=True)
-        styles = np.array([style_of(self._document.objects.get(owner)) for owner in owners.tolist()])
-        class_ids, lines = np.divmod(styles, _LINES)
-        values: IntArray = class_ids[inverse].astype(ids.dtype)
-        if lines.any():
-            line, along = lines[inverse], rows + cols
-            dash_gap = (line == _DASHED) & (along % (DASH_PX + GAP_PX) >= DASH_PX)
-            dot_gap = (line == _DOTTED) & (along % (2 * DOT_PX) >= DOT_PX)
+        document = self._document
+        values: IntArray = document.class_map.table.take(ids, mode="clip").astype(ids.dtype)
+        trust = document.trust_map.table.take(ids, mode="clip")
+        if not (trust == TRUSTED).all():
+            along = rows + cols
+            dash_gap = (trust == 0) & (along % (DASH_PX + GAP_PX) >= DASH_PX)
+            dot_gap = (trust == UNSURE) & (along % (2 * DOT_PX) >= DOT_PX)
             values[dash_gap | dot_gap] = 0
         return values
 
@@ -63,8 +62,7 @@ def style_of(record: AnnotatedObject | None) -> int:
     """
     if record is None:
         return 0
-    line = _DOTTED if record.unsure else _DASHED if record.trust == 0 else 0
-    return record.class_id * _LINES + line
+    return record.class_id * _TRUSTS + record.trust
 
 
 def class_colors(classes: Iterable[ClassInfo], only: int = 0) -> DirectLabelColormap:

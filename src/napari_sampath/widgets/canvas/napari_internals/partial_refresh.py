@@ -68,12 +68,16 @@ def one_refresh(layer: Points | Shapes) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_slicing(layer: Labels) -> Iterator[None]:
-    """Change the pixels and the transform of a label layer and repaint it once.
+    """Change the pixels, scale and translation of a label layer inside the image, and repaint it once.
+
+    No event announces the transform: napari would compute the ranges of the sliders again, which are those of the
+    image. The repaint updates the transform of the visual.
 
     Replaces: a repaint after each change; uses `Layer._block_refresh`.
     Fallback: each change refreshes the layer.
     """
-    with getattr(layer, "_block_refresh", contextlib.nullcontext)():
+    block = getattr(layer, "_block_refresh", contextlib.nullcontext)
+    with block(), layer.events.scale.blocker(), layer.events.translate.blocker():
         yield
     layer.refresh(extent=False, thumbnail=False)
 
