@@ -74,9 +74,8 @@ class HelpOverlay(QFrame):
         self.note = label(wrap=True)
         self.key_edit = QKeySequenceEdit()
         self.key_edit.setAccessibleName("New key")
-        if hasattr(
-            self.key_edit, "setMaximumSequenceLength"
-        ):  # Qt 6.5; otherwise it waits a second for more keys.
+        # Before Qt 6.5, the field waits a second for more keys.
+        if hasattr(self.key_edit, "setMaximumSequenceLength"):
             self.key_edit.setMaximumSequenceLength(1)
         self.key_edit.keySequenceChanged.connect(self._on_key)
         self.key_edit.hide()
@@ -86,7 +85,7 @@ class HelpOverlay(QFrame):
         layout = column(self.search, self.table, self.note, buttons, parent=self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)
-        # On a narrow canvas, the list is narrower than its buttons ask for instead of covering the docks.
+        # The buttons set no minimum width, because on a narrow canvas the list would then cover the docks.
         layout.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
         covered.installEventFilter(self)
         self.hide()

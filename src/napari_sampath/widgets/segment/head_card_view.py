@@ -39,7 +39,8 @@ class HeadCardView(QWidget):
         names = {info.key for info in classes}
         shared = any(info.key in names for info in card.classes)
         note = "" if shared or not classes else " It has none of the classes of this image."
-        if self._shown == (card, note):  # Setting a picture repaints the window, at every click.
+        # Do not set the same picture again, because that repaints the window.
+        if self._shown == (card, note):
             return
         self._shown = card, note
         self.show()

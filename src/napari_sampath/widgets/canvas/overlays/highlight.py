@@ -75,7 +75,8 @@ class Highlight:
     def clear(self) -> None:
         """Remove all frames and the line."""
         if self._layer is not None and self._layer not in self._viewer.layers:
-            self._layer = None  # Removed with the image; showing nothing would add it again.
+            # The layer was removed with its image; `show` would add it again.
+            self._layer = None
         if self.frames:
             self.show(())
 
