@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from napari_sampath.training.rounds.head_cards import head_card
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.training.rounds.readiness import is_ready, requirements
 from napari_sampath.training.rounds.rounds import TrainingCurves, dataset_summary_job, round_job
-from napari_sampath.widgets.train.comparison import verdict
+from napari_sampath.widgets.train.comparison import MIN_IMAGES, verdict
 from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
@@ -124,7 +125,15 @@ def test_a_head_that_paints_everything_is_named_so(dataset: Callable[..., Path])
     assert "no better than calling everything 'disc'" in verdict(result.comparison)
     good = run(round_job(path, heads, "linear", patch_model(), TrainingConfig(epochs=20, patience=0)))
     assert good.comparison.doubt is None, verdict(good.comparison)
-    assert "validation image" in verdict(good.comparison)
+    text = verdict(good.comparison)
+    images = good.comparison.images
+    assert "validation image" in text
+    assert ("too few to judge it" in text) == (images < MIN_IMAGES)
+    judged = verdict(replace(good.comparison, images=MIN_IMAGES))
+    assert f"{good.comparison.new} is " in judged
+    few = verdict(replace(good.comparison, images=MIN_IMAGES - 1))
+    assert f"{good.comparison.new} has mean Dice " in few
+    assert "too few to judge it: annotate at least 3" in few
     card = head_card(good.path)
     assert card.picture is not None
     assert card.measured

@@ -92,6 +92,9 @@ def test_a_head_that_does_not_belong_is_named_before_the_run(
     wait_until(lambda: bool(dock.warning.text.text()), 60, "the warning")
     assert dock.warning.text.text().startswith("'gland-cnn' was trained on images unlike this one: ")
     assert dock.warning.isVisible()
+    done(window, dock)
+    assert dock.warning.text.text() == dock.result.segmentation.warning, "the run compares the tissue, too"
+    assert "unlike" not in dock.summary.text()
     window.driver.press(dock.head.file_button)
     assert dock.warning.isHidden()
 

@@ -94,8 +94,6 @@ def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[H
     summary = (
         f"{count}: {', '.join(shares)}; mean confidence {confidence:.2f}; tiles of {segmentation.tile_px} px."
     )
-    if segmentation.warning:
-        summary = f"{segmentation.warning} {summary}"
     return HeadResult(segmentation, objects, labels, summary)
 
 

@@ -258,6 +258,8 @@ class SegmentDock(Dock):
             return
         self.result, self._result_image, self._result_head = result, image, head
         segmentation = result.segmentation
+        if self.head.value() == head:
+            self.warning.show_sentence(segmentation.warning)
         self._layers.show(
             image,
             result.labels,

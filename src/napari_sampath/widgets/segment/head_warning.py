@@ -1,4 +1,4 @@
-"""Warning before a run that the selected head was trained on images unlike the current one."""
+"""Warning before and after a run that the selected head was trained on images unlike the current one."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class HeadWarning(QWidget):
         if session is None or head is None:
             self._session = self._choice = None
             self.runner.cancel()
-            self._show("")
+            self.show_sentence("")
             return
         if session is known and self._choice == (head, magnification):
             return
         self._session, self._choice = weakref.ref(session), (head, magnification)
-        self._show("")
+        self.show_sentence("")
         job = check_job(session.image, head, (0, 0, *session.hw), session.files.mpp, magnification)
         self.runner.start(
             job, "comparing the image with the training images", partial(self._on_checked, session)
@@ -54,8 +54,9 @@ class HeadWarning(QWidget):
 
     def _on_checked(self, session: Session, sentence: str) -> None:
         if session is self._state.session:
-            self._show(sentence)
+            self.show_sentence(sentence)
 
-    def _show(self, sentence: str) -> None:
+    def show_sentence(self, sentence: str) -> None:
+        """Show a sentence until another head or image is chosen; the run compares more than the check before it."""
         self.text.setText(sentence)
         self.setVisible(bool(sentence))

@@ -80,6 +80,8 @@ class ComparisonView(QWidget):
 
 GRADES = ((0.85, "very good"), (0.7, "good"), (0.5, "useful as a start"), (0.0, "weak"))
 """Lowest mean Dice -> word for the quality of a head."""
+MIN_IMAGES = 3
+"""Fewest validation images on which a head is called good or weak."""
 
 
 def verdict(comparison: Comparison) -> str:
@@ -91,9 +93,12 @@ def verdict(comparison: Comparison) -> str:
         return f"{name}: its quality is not measured."
     grade = next(word for lowest, word in GRADES if mean.new >= lowest)
     on = f"{plural(comparison.tiles, 'tile')} of {plural(comparison.images, 'validation image')}"
-    text = f"{name} is {grade}: mean Dice {mean.new:.2f} on {on}"
+    few = comparison.images < MIN_IMAGES
+    text = f"{name} {'has' if few else f'is {grade}:'} mean Dice {mean.new:.2f} on {on}"
     if comparison.constant is not None:
         text += f" (calling everything '{comparison.constant[0]}': {comparison.constant[1]:.2f})"
+    if few:
+        text += f", too few to judge it: annotate at least {MIN_IMAGES}"
     if mean.previous is None:
         return f"{text}. It is the first head." if comparison.previous is None else f"{text}."
     gain = mean.new - mean.previous
