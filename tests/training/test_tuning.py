@@ -46,7 +46,12 @@ from napari_sampath.training.data.simulated_clicks import (
 )
 from napari_sampath.training.data.stain import jitter_stain
 from napari_sampath.training.prompts import augment
-from napari_sampath.training.prompts.augment import (
+from napari_sampath.training.prompts.config import PromptTuningConfig, recipe
+from napari_sampath.training.prompts.dense_targets import dense_loss, object_maps
+from napari_sampath.training.prompts.interactive import mask_losses, prompt_loss, true_iou
+from napari_sampath.training.prompts.prompt_tuning import AUXILIARY, TrainableModel, sample_window, tune
+from napari_sampath.training.prompts.tune import read_training_record, tune_model
+from napari_sampath.training.prompts.windows import (
     TOKEN_CELLS,
     TOKEN_PX,
     Pools,
@@ -55,11 +60,6 @@ from napari_sampath.training.prompts.augment import (
     random_crop,
     sample_part,
 )
-from napari_sampath.training.prompts.config import PromptTuningConfig, recipe
-from napari_sampath.training.prompts.dense_targets import dense_loss, object_maps
-from napari_sampath.training.prompts.interactive import mask_losses, prompt_loss, true_iou
-from napari_sampath.training.prompts.prompt_tuning import AUXILIARY, TrainableModel, sample_window, tune
-from napari_sampath.training.prompts.tune import read_training_record, tune_model
 
 DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
 

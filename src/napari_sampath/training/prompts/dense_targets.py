@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...arrays import FloatArray, IntArray
-from .augment import Window
+from .windows import Window
 
 OBJECT_MAPS = 4
 """Number of object maps: boundary, distance, row offset and column offset."""

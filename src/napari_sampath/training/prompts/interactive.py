@@ -16,8 +16,8 @@ from ...arrays import GRID, LOGITS_PX, BoolArray, FloatArray
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder
 from ...geometry import INPUT_PX
 from ..data.simulated_clicks import correcting_point, inner_point, noisy_box, random_point, to_tensors
-from .augment import Window
 from .config import PromptTuningConfig
+from .windows import Window
 
 FOCAL_WEIGHT = 20.0
 """Weight of the focal loss relative to the Dice loss (Kirillov et al. 2023, section 'Losses')."""

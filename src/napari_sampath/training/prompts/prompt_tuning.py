@@ -30,11 +30,11 @@ from ...files.tensor_file import dump_tensors
 from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ..data.instances import InstanceImage
-from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, sample_part
 from .config import PromptTuningConfig
 from .dense_targets import DenseHead, dense_loss
 from .interactive import Plan, train_window
 from .spreading import SpreadReader, spread_window
+from .windows import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, sample_part
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
-from .augment import Window
 from .interactive import FirstPrompts, Plan, mask_losses, true_iou
+from .windows import Window
 
 
 class SpreadReader(nn.Module):
