@@ -5,6 +5,7 @@ Wall-clock times are for complete calls, including the encoder.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -67,8 +68,8 @@ def package(model: Model, settings: EverythingSettings) -> SamAutomaticMaskGener
     mean, std = (values.flatten().tolist() for values in (model.encoder.pixel_mean, model.encoder.pixel_std))
     parts = model.decoder
     sam = Sam(Embedding(), parts.prompt_encoder, parts.mask_decoder, mean, std).eval()
-    options = asdict(settings)
-    del options["drop_over_half_image"]
+    names = inspect.signature(SamAutomaticMaskGenerator).parameters
+    options = {name: value for name, value in asdict(settings).items() if name in names}
     return SamAutomaticMaskGenerator(sam, output_mode="uncompressed_rle", **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -221,8 +222,8 @@ def between(values: list[float], share: float) -> float:
 def theirs(
     sam: Sam, image: np.ndarray, settings: EverythingSettings, spotlit: PromptDecoder | None = None
 ) -> list[dict[str, Any]]:
-    options = asdict(settings)
-    del options["drop_over_half_image"]
+    names = inspect.signature(SamAutomaticMaskGenerator).parameters
+    options = {name: value for name, value in asdict(settings).items() if name in names}
     generator = SamAutomaticMaskGenerator(sam, **options)
     if spotlit is not None:
         generator.predictor = SpotlightPredictor(sam, spotlit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tracemalloc
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from segment_anything.utils.amg import calculate_stability_score, mask_to_rle_py
 from skimage.measure import label
 
 from napari_sampath.arrays import LocalMask
-from napari_sampath.encoders import EncoderParts
+from napari_sampath.encoders import EncoderParts, registry
 from napari_sampath.errors import ConfigError, DatasetError, PromptError
 from napari_sampath.formats.run_lengths import ColumnRuns, encode_coco
 from napari_sampath.geometry import Frame, whole
@@ -35,6 +35,8 @@ from napari_sampath.predict.everything.mask_filters import (
     fill_small_holes,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
+from napari_sampath.predict.everything.whole_objects import select_whole
+from napari_sampath.predict.head_tiles import head_tiles
 from napari_sampath.store import MemoryTier, Store
 from support.models.small_sam import Spotlight, model_of, small_sam, spotlit_model, wave_image
 
@@ -57,9 +59,110 @@ def same(first: list[EverythingMask], second: list[EverythingMask]) -> bool:
 def test_defaults_are_sams() -> None:
     sams = inspect.signature(SamAutomaticMaskGenerator).parameters
     ours = asdict(EverythingSettings())
-    assert ours.pop("drop_over_half_image") is False
-    assert ours == {name: sams[name].default for name in ours}
+    shared = {name: value for name, value in ours.items() if name in sams}
+    assert shared == {name: sams[name].default for name in shared}
     assert set(sams) - set(ours) == {"model", "point_grids", "output_mode"}
+    own = {name: value for name, value in ours.items() if name not in sams}
+    unchanged = {"drop_over_half_image": False, "tile_px": 0, "max_area_share": 1.0, "min_area_px": 0}
+    assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0}
+
+
+def test_settings_are_those_of_the_model() -> None:
+    assert EverythingSettings.of_model(registry["vit_b"].info) == EverythingSettings()
+    tiny = EverythingSettings.of_model(registry["sampath-tiny"].info)
+    assert tiny.pred_iou_thresh < 0.88
+    assert tiny.max_covered < 1
+
+
+def test_the_settings_of_the_model_are_the_default(model: Model) -> None:
+    image, hw = wave_image((90, 120)), (90, 120)
+    info = replace(model.encoder.info, everything=asdict(replace(LENIENT, max_covered=0.0)))
+    model.encoder.info = info
+    masks = segment_everything(image, model)
+    assert masks
+    assert np.sum([result.mask.to_dense(hw) for result in masks], axis=0).max() == 1
+    assert same(masks, segment_everything(image, model, EverythingSettings.of_model(info)))
+
+
+def test_large_images_are_segmented_tile_by_tile(model: Model) -> None:
+    image = wave_image((128, 600))
+    tiled = replace(LENIENT, tile_px=128, max_covered=0.2)
+    masks = segment_everything(image, model, tiled)
+    frames = head_tiles((128, 600), 128)
+    assert len(frames) > 4
+    assert {result.crop for result in masks} == {replace(frame, input_px=256) for frame in frames}
+    # The first tile alone gives the same objects, apart from those close to the next tile.
+    alone = segment_everything(image[:, :128], model, tiled)
+    inside = [result for result in alone if result.mask.slices[1].stop < 80]
+    assert inside
+    found = [(result.mask.slices, result.predicted_iou) for result in masks]
+    assert all(
+        (result.mask.slices, pytest.approx(result.predicted_iou, abs=1e-4)) in found for result in inside
+    )
+
+
+def test_masks_are_filtered_by_area(model: Model) -> None:
+    image, every = wave_image((180, 300)), replace(LENIENT, box_nms_thresh=1.0)
+    masks = segment_everything(image, model, every)
+    middle = sorted(result.area_px for result in masks)[len(masks) // 2]
+    large = segment_everything(image, model, replace(every, min_area_px=middle))
+    small = segment_everything(image, model, replace(every, max_area_share=middle / (180 * 300)))
+    assert same(large, [result for result in masks if result.area_px >= middle])
+    assert same(small, [result for result in masks if result.area_px <= middle])
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A rectangle to select, (r0, c0, r1, c1)."""
+
+    box: tuple[int, int, int, int]
+    predicted_iou: float
+    is_cut: bool = False
+    stability: float = 1.0
+
+    @property
+    def area_px(self) -> int:
+        r0, c0, r1, c1 = self.box
+        return (r1 - r0) * (c1 - c0)
+
+    def local_mask(self) -> LocalMask:
+        r0, c0, r1, c1 = self.box
+        return LocalMask(r0, c0, np.ones((r1 - r0, c1 - c0), dtype=np.bool_))
+
+
+def test_whole_objects_are_preferred_to_their_parts() -> None:
+    whole_object, part, cut = (
+        Blob((0, 0, 20, 20), 0.7),
+        Blob((5, 5, 12, 12), 0.75),
+        Blob((14, 0, 34, 20), 0.9, True),
+    )
+    everything = [part, cut, whole_object]
+    assert select_whole(everything, (40, 40), 0.3, 0.1) == [whole_object, cut]
+    assert select_whole(everything, (40, 40), 0.2, 0.1) == [whole_object]
+    assert select_whole(everything, (40, 40), 0.3, 0.0) == [part, whole_object, cut]
+    assert select_whole(everything, (40, 40), 0.0, 0.0) == [part, cut]
+    unstable = replace(part, stability=0.9)
+    assert select_whole([unstable, whole_object], (40, 40), 0.1, 0.0) == [whole_object]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999), max_covered=st.floats(0, 0.9), size_weight=st.floats(0, 1))
+def test_no_selected_mask_is_covered_by_better_ones(
+    seed: int, max_covered: float, size_weight: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    blobs = []
+    for _ in range(12):
+        (r0, r1), (c0, c1) = (np.sort(rng.choice(40, 2, replace=False)) for _ in range(2))
+        blobs.append(Blob((int(r0), int(c0), int(r1), int(c1)), rng.random(), rng.random() < 0.3))
+    selected = select_whole(blobs, (40, 40), max_covered, size_weight)
+    covered = np.zeros((40, 40), dtype=np.bool_)
+    for blob in selected:
+        mask = blob.local_mask().to_dense((40, 40))
+        assert (mask & covered).sum() <= max_covered * blob.area_px
+        covered |= mask
+    for blob in set(blobs) - set(selected):
+        assert (blob.local_mask().to_dense((40, 40)) & covered).sum() > max_covered * blob.area_px
 
 
 @pytest.mark.parametrize(
@@ -80,6 +183,8 @@ def test_defaults_are_sams() -> None:
         ("crop_overlap_ratio", 1.0),
         ("crop_n_points_downscale_factor", 0),
         ("min_mask_region_area", -5),
+        ("tile_px", 5000),
+        ("max_covered", 1.5),
     ],
 )
 def test_an_invalid_setting_gives_a_one_sentence_error(name: str, value: object) -> None:

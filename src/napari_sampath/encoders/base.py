@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class EncoderInfo:
     """Images that the shipped weights were trained on, with licences and citations; empty for other weights."""
     model_card: Path | None = None
     """Markdown file on training, scores and limits; None if the page at `source_url` describes the weights."""
+    everything: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Fields of `EverythingSettings` that were calibrated for the model; SAM's values apply to the others."""
 
 
 class Encoder(nn.Module, ABC):

@@ -420,10 +420,15 @@ def test_segment_everything_and_classify_by_similarity(
     open_segment: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from napari_sampath import load_model
+    from napari_sampath.predict.everything.settings import EverythingSettings
 
     pixels = np.tile(tissue, (2, 1, 1))
     window, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
+    calibrated = EverythingSettings.of_model(window.state.model.encoder.info)
+    assert dock.everything.value() == calibrated
     dock.everything.settings.widgets["points_per_side"].value = 6
+    dock.refresh()
+    assert dock.everything.value() == replace(calibrated, points_per_side=6), "changes by the user are kept"
     window.driver.press(dock.everything.find_button)
     wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 120, "everything")
     assert "Found" in dock.status.message.text()

@@ -35,7 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     add_output(parser, "instance map to write, .png (16 bit) or .tif")
     add_model(parser)
-    add_fields(parser, EverythingSettings, "settings of SAM's mask generator")
+    add_fields(
+        parser,
+        EverythingSettings,
+        "settings of the mask generator; sampath-tiny has calibrated defaults in place of the SAM defaults listed here",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -44,9 +48,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...predict.everything.settings import EverythingSettings
 
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
-    settings = from_args(EverythingSettings, args)
+    from_args(EverythingSettings, args)  # Report wrong values before the model is loaded.
     image = open_image(args.image, output)
     model = load(args, output)
+    settings = from_args(EverythingSettings, args, EverythingSettings.of_model(model.encoder.info))
     masks = output.run(segment_everything_job(image.pixels, model, settings))
     masks.sort(key=lambda mask: -mask.predicted_iou)
     ids = number_map([mask.mask for mask in masks], (image.pixels.shape[0], image.pixels.shape[1]))

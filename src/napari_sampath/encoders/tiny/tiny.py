@@ -41,6 +41,16 @@ INFO = EncoderInfo(
     size_mb=23.0,
     attribution=ATTRIBUTION,
     model_card=MODEL_CARD,
+    everything={
+        "points_per_side": 24,
+        "pred_iou_thresh": 0.55,
+        "stability_score_thresh": 0.6,
+        "box_nms_thresh": 1.0,
+        "tile_px": 512,
+        "max_area_share": 0.6,
+        "max_covered": 0.2,
+        "size_weight": 0.1,
+    },
 )
 PATH_INFO = EncoderInfo(
     name="sampath-tiny-path",

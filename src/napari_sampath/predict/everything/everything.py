@@ -3,6 +3,8 @@
 The masks equal those of `segment_anything.SamAutomaticMaskGenerator` with the same settings (Kirillov et al. 2023,
 appendix B), in a different order of computation: masks are filtered by predicted IoU before upscaling, and by an upper
 bound of their stability before enlargement, and only bounding boxes are computed at image resolution.
+
+Models with calibrated settings divide large images into tiles, and keep whole objects instead of their parts.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import torch
 from ...arrays import LocalMask
 from ...errors import ConfigError, PromptError
 from ...jobs import Job, Progress, run
+from ...tiling import SMALLEST_TILE_PX
 from ..decoder.prompt_decoder import PromptDecoder
+from ..head_tiles import head_tiles
 from ..model import as_pixels
 from .crops import crop_frames, near_crop_edge, points_in
 from .mask_filters import (
@@ -28,6 +32,7 @@ from .mask_filters import (
     without_duplicates,
 )
 from .settings import EverythingSettings
+from .whole_objects import select_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
     from ...arrays import FloatArray
     from ...geometry import Frame
     from ..model import Model
-
-_DEFAULTS = EverythingSettings()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,31 +87,37 @@ class _Candidate:
     stability: float
     point_xy: tuple[float, float]
     crop: Frame
+    area_px: int
+    is_cut: bool
+    """Whether the mask probably continues outside of its crop."""
 
-    def unpack(self) -> EverythingMask:
+    def local_mask(self) -> LocalMask:
         height, width = self.hw
         packed = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(height, -(-width // 8))
         bits = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
-        mask = LocalMask(self.row, self.col, bits)
+        return LocalMask(self.row, self.col, bits)
+
+    def unpack(self) -> EverythingMask:
+        mask = self.local_mask()
         return EverythingMask(mask, self.predicted_iou, self.stability, self.point_xy, self.crop)
 
 
 def segment_everything(
     image: Any,
     model: Model,
-    settings: EverythingSettings = _DEFAULTS,
+    settings: EverythingSettings | None = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> list[EverythingMask]:
-    """Segment all objects with a grid of points, as `SamAutomaticMaskGenerator.generate` does.
+    """Segment all objects with a grid of points; with SAM's weights, as `SamAutomaticMaskGenerator.generate` does.
 
     Args:
         image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         model: A model that answers prompts; crops are looked up in its store.
-        settings: SAM's settings.
+        settings: The settings; by default those calibrated for the model, which are SAM's for SAM's weights.
         on_progress: Called with every `Progress`.
 
     Returns:
-        The masks in SAM's order: by predicted IoU if there is a single crop.
+        The masks in SAM's order: by predicted IoU if there is a single crop; best first with `max_covered` below 1.
 
     Raises:
         ImageError: If the array is not an image.
@@ -119,7 +128,7 @@ def segment_everything(
 
 
 def segment_everything_job(
-    image: Any, model: Model, settings: EverythingSettings = _DEFAULTS
+    image: Any, model: Model, settings: EverythingSettings | None = None
 ) -> Job[list[EverythingMask]]:
     """Make a job for `segment_everything` that can be cancelled between batches of points."""
     decoder = model.decoder
@@ -128,9 +137,13 @@ def segment_everything_job(
             f"The encoder '{model.name}' answers no prompts, so it cannot segment everything; "
             "choose 'sampath-tiny' or 'vit_b'."
         )
+    settings = settings or EverythingSettings.of_model(model.encoder.info)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     layers = crop_frames(hw, settings.crop_n_layers, settings.crop_overlap_ratio, model.input_px)
+    if settings.tile_px and not settings.crop_n_layers:
+        frames = head_tiles(hw, max(settings.tile_px, SMALLEST_TILE_PX))
+        layers = [[replace(frame, input_px=model.input_px) for frame in frames]]
     if min(min(frame.hw) for frames in layers for frame in frames) < 1:
         raise ConfigError(
             f"crop_n_layers is {settings.crop_n_layers}, too many for an image of {hw[1]} x {hw[0]} px; give fewer."
@@ -148,7 +161,9 @@ def segment_everything_job(
                 search.decode(batch)
                 done += len(batch)
             candidates += search.results()
-    if len(layers) > 1:
+    if settings.max_covered < 1:
+        candidates = select_whole(candidates, hw, settings.max_covered, settings.size_weight)
+    elif len(candidates) > 1 and sum(map(len, layers)) > 1:
         candidates = _merge_crops(candidates, settings.crop_nms_thresh)
     masks = [candidate.unpack() for candidate in candidates]
     if settings.min_mask_region_area:
@@ -177,6 +192,7 @@ class _CropSearch:
         self._tile = decoder.activate(features.maps["embedding"])
         self._screen = StabilityScreen(features.frame, decoder.logits_px, settings.stability_score_offset)
         self._candidates: list[_Candidate] = []
+        self._max_area_px = settings.max_area_share * frame.height * frame.width
         self.batch = min(settings.points_per_batch, decoder.batch)
 
     def decode(self, points_xy: FloatArray) -> None:
@@ -201,14 +217,18 @@ class _CropSearch:
             mask, stability = self._screen.measure(candidate)
             if threshold > 0 and not stability >= np.float32(threshold):
                 continue
+            area = mask.area_px
+            if not self._settings.min_area_px <= area <= self._max_area_px:
+                continue
             box = inclusive_box(mask)
-            if near_crop_edge(box, self._frame, self._hw)[0]:
+            is_cut = bool(near_crop_edge(box, self._frame, self._hw)[0])
+            if is_cut and self._settings.max_covered == 1:
                 continue
             x, y = points_xy[owner].tolist()
             bits = zlib.compress(np.packbits(mask.bitmap, axis=1).tobytes(), level=1)
             place = mask.row, mask.col, mask.bitmap.shape
             self._candidates.append(
-                _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame)
+                _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame, area, is_cut)
             )
 
     def results(self) -> list[_Candidate]:

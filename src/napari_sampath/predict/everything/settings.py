@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
 from ...settings import check_settings, setting
+from ..head_tiles import LARGEST_TILE_PX
+
+if TYPE_CHECKING:
+    from ...encoders import EncoderInfo
 
 
 @dataclass(frozen=True, slots=True)
 class EverythingSettings:
     """Settings of the mask generator, with the names and defaults of `SamAutomaticMaskGenerator`.
+
+    `max_covered` below 1 replaces SAM's selection, which keeps an object together with its parts, by a selection of
+    whole objects. The fields after `drop_over_half_image` are not SAM's; their defaults change nothing.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -40,6 +48,19 @@ class EverythingSettings:
     """Holes with fewer pixels are filled, and islands with fewer pixels are removed; 0 keeps both."""
     drop_over_half_image: bool = False
     """Drop masks that cover more than half of the image (post-processing of the SAM baseline in the SAM-Path paper)."""
+    tile_px: int = setting(0, min=0, max=LARGEST_TILE_PX, label="Tile size")
+    """Side of the tiles into which larger images are divided, each with its own grid of points, in pixels; 0 does not
+    divide images, as SAM. Values from 1 to 127 count as 128. Not used with layers of crops."""
+    max_area_share: float = setting(1.0, min=0, max=1, label="Max. area")
+    """Masks that cover a larger fraction of the image or tile than this are dropped."""
+    min_area_px: int = setting(0, min=0)
+    """Masks with fewer pixels are dropped."""
+    max_covered: float = setting(1.0, min=0, max=1, label="Max. overlap")
+    """Masks are dropped if more than this fraction of them is covered by better masks; 1 keeps objects with their
+    parts, as SAM."""
+    size_weight: float = setting(0.0, min=0, max=1)
+    """Of overlapping masks, the best has the highest predicted IoU times stability times area to the power of this;
+    larger values prefer whole objects to their parts."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -49,6 +70,11 @@ class EverythingSettings:
                 f"(crop_n_points_downscale_factor is {self.crop_n_points_downscale_factor}); "
                 "give more points or fewer layers."
             )
+
+    @classmethod
+    def of_model(cls, info: EncoderInfo) -> EverythingSettings:
+        """Return the settings that were calibrated for a model, or SAM's if there are none."""
+        return cls(**info.everything)
 
     def points_in_layer(self, layer: int) -> int:
         """Return the number of points along a side of each crop of a layer."""

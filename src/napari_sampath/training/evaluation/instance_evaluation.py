@@ -28,11 +28,6 @@ from .panoptic_quality import ObjectCounts
 T = TypeVar("T")
 
 _INSTANCES = InstanceSettings()
-_EVERYTHING = EverythingSettings(
-    points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.7, drop_over_half_image=True
-)
-"""Lower thresholds than SAM's, because small models predict lower IoU values, and fewer points to save time."""
-
 BASELINE = "haematoxylin, watershed"
 
 
@@ -60,7 +55,7 @@ def evaluate_instances(
     head: LoadedHead | None,
     images: Sequence[InstanceImage],
     settings: InstanceSettings = _INSTANCES,
-    everything: EverythingSettings = _EVERYTHING,
+    everything: EverythingSettings | None = None,
 ) -> Job[list[InstanceScore]]:
     """Segment the objects of images with several methods, and score each method.
 
@@ -122,7 +117,7 @@ def _predict_job(
     head: LoadedHead | None,
     image: InstanceImage,
     settings: InstanceSettings,
-    everything: EverythingSettings,
+    everything: EverythingSettings | None,
 ) -> Job[dict[str, list[LocalMask]]]:
     """Return method -> masks of the objects of one image."""
     masks: dict[str, list[LocalMask]] = {}

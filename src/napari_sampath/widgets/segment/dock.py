@@ -110,6 +110,8 @@ class SegmentDock(Dock):
             if missing
             else RUN_HINT
         )
+        if state.model is not None:
+            self.everything.show_model(state.model.encoder.info)
         for widget in (self.everything.find_button, self.everything.classify_button):
             widget.setEnabled(free and state.ready)
         self.uncertain.next_button.setEnabled(state.session is not None)

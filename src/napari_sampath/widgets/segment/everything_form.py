@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
@@ -9,16 +11,13 @@ from ...predict.everything.settings import EverythingSettings
 from ..common.controls import button, column
 from ..common.settings_form import SettingsForm
 
-INITIAL = EverythingSettings(
-    points_per_side=16,  # SAM's default, 32, takes four times as long.
-    pred_iou_thresh=0.4,  # SAM's default, 0.88, drops most objects that small models find.
-    stability_score_thresh=0.0,  # SAM's default, 0.95, drops everything, as small models have soft logits.
-    drop_over_half_image=True,
-)
-"""Initial values of the form."""
+if TYPE_CHECKING:
+    from ...encoders import EncoderInfo
+
 LIMITS: dict[str, dict[str, float]] = {
     "points_per_side": {"min": 2, "max": 64},
     "pred_iou_thresh": {"min": 0, "max": 0.99, "step": 0.05},
+    "tile_px": {"step": 128},
 }
 """Field in the form -> limits of its control; the command line allows a wider range."""
 FIND_HINT = "Segment every object that SAM finds and add it as 'unclassified'; Undo removes them"
@@ -37,10 +36,18 @@ class EverythingForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.settings = SettingsForm(INITIAL, LIMITS, LIMITS)
+        self._model = ""
+        """Name of the model whose settings were shown."""
+        self.settings = SettingsForm(EverythingSettings(), LIMITS, LIMITS)
         self.find_button = button("Find all objects", FIND_HINT, self.find_requested.emit)
         self.classify_button = button("Classify by similarity", CLASSIFY_HINT, self.classify_requested.emit)
         column(self.settings, self.find_button, self.classify_button, parent=self)
+
+    def show_model(self, info: EncoderInfo) -> None:
+        """Show the settings that were calibrated for a model; changes by the user are kept until the model changes."""
+        if info.name != self._model:
+            self._model = info.name
+            self.settings.setValue(EverythingSettings.of_model(info))
 
     def value(self) -> EverythingSettings:
         """Return the settings shown."""
