@@ -27,9 +27,9 @@ from ....jobs import Job, Progress
 from ....predict.decoder.prompt_decoder import PromptDecoder
 from ....settings import check_settings, setting
 from ...evaluation.prompt_evaluation import points_needed
-from ..augment import TOKEN_PX, Window, sample_part
 from ..config import PromptTuningConfig
 from ..interactive import FirstPrompts, Plan, embed_on_window, train_objects
+from ..windows import TOKEN_PX, Window, sample_part
 from .examples import ExampleTile, PromptExample
 
 Weights = Mapping[str, Tensor]

@@ -17,7 +17,7 @@ from ....geometry import Frame
 from ....jobs import Job, Progress
 from ....predict.decoder.mask_upscaling import mask_to_logits
 from ....tiling import slide_tile_for, tile_for
-from ..augment import MIN_CELLS, Window
+from ..windows import MIN_CELLS, Window
 
 if TYPE_CHECKING:
     from ....predict import Model
