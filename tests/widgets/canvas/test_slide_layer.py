@@ -13,14 +13,17 @@ import pytest
 import tifffile
 from benchmarks.gui_driver import GuiDriver, wait_until
 from napari.errors import MultipleReaderError
+from napari.layers.utils import layer_utils
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from shapely.geometry import shape
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import tiff
+from napari_sampath.images.slides.view_cache import CHUNK_PX
 from napari_sampath.jobs import run
 from napari_sampath.widgets.annotate.dock import AnnotateDock
+from napari_sampath.widgets.canvas import slide_layer
 from napari_sampath.widgets.canvas.slide_layer import add_slide, get_reader, slide_of
 from napari_sampath.widgets.canvas.viewport import camera
 from napari_sampath.widgets.canvas.windows import label_window
@@ -131,6 +134,40 @@ def test_the_window_never_reads_pixels(
         qtbot.waitUntil(lambda picture=picture: 0.3 < (picture()[..., 1] < 200).mean() < 0.7, timeout=60_000)
     assert threads
     assert threading.current_thread() not in threads
+    viewer.layers.remove(layer)
+
+
+@pytest.mark.skipif(
+    not hasattr(layer_utils, "expand_corners_to_chunk_boundaries"), reason="napari before 0.9 ignores chunks"
+)
+def test_the_view_moves_inside_chunks_without_composing_them_again(
+    path: Path, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only what the view asks for, not the repaints when chunks arrive
+    monkeypatch.setattr(slide_layer._Repaint, "_repaint", lambda _self: None)
+    layer = add_slide(viewer, path)
+    cache, composed = layer.data[0].cache, []
+    window = cache.window
+
+    def recorded(*view: int) -> Any:
+        composed.append(view)
+        return window(*view)
+
+    monkeypatch.setattr(cache, "window", recorded)
+
+    def look_and_draw(row_um: float, col_um: float) -> None:
+        look_at(viewer, (row_um, col_um), 4 / MPP)
+        shown(viewer)
+
+    look_and_draw(640, 640)  # the middle of a chunk
+    assert composed
+    assert (layer.corner_pixels[0, :2] % CHUNK_PX == 0).all()
+    composed.clear()
+    for shift in (-1, 1, 2, -2):
+        look_and_draw(640 + shift, 640 - shift)
+    assert not composed
+    look_and_draw(1600, 1600)
+    assert composed
     viewer.layers.remove(layer)
 
 

@@ -286,6 +286,8 @@ class LevelView:
         height, width = (-(-length >> number) for length in cache.slide.hw)
         self.shape = (height, width, *cache.slide.shape[2:])
         self.ndim = len(self.shape)
+        self.chunks = (CHUNK_PX, CHUNK_PX, *cache.slide.shape[2:])
+        """Size of a chunk; napari asks for whole chunks, and for no others while the view moves inside them."""
 
     @property
     def size(self) -> int:
