@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from napari_sampath.annotations import (
 )
 from napari_sampath.annotations.masks.masks import clip
 from napari_sampath.annotations.model.annotated_object import from_json, to_json
-from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
+from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json, signature
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, SampathError, UnknownNameError
 from napari_sampath.formats import run_lengths
@@ -370,6 +371,8 @@ def test_any_sequence_matches_the_plain_model_and_can_be_undone(moves: list[tupl
         # An operation prepared on a fork has the same result and does not change the document before `take`.
         prepared = prepare(beside.document.fork(), beside.number, operation)
         assert state_of(beside.document) == states[-2]
+        record = {**operation_to_json(operation), **signature(prepared.after)}
+        assert prepared.record == json.dumps(record, separators=(",", ":"))
         assert beside.take(prepared)
         assert state_of(beside.document) == states[-1]
     for patch, state in zip(reversed(patches), reversed(states[:-1]), strict=True):
