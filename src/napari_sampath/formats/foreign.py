@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..errors import UnknownNameError, refuse
 from ..files.json_reader import Range
+from ..files.json_writer import to_json
 from ..registry import join_names, unknown_name
 
 MAX_COORDINATE = 2**31
@@ -30,8 +30,7 @@ Side = Annotated[int, Range(1, 2**31 - 1)]
 
 def dump_json(content: Any) -> bytes:
     """Encode a value as compact JSON in UTF-8, with a final newline."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return (text + "\n").encode("utf-8", "surrogatepass")
+    return f"{to_json(content)}\n".encode("utf-8", "surrogatepass")
 
 
 def other_name(stated: str | None, name: str | None) -> str | None:

@@ -42,6 +42,7 @@ from ..files import (
     write_together,
 )
 from ..files.json_reader import Range
+from ..files.json_writer import to_json
 from .labels import DETAILS, KINDS, WHOLE, stem_of
 
 MANIFEST = "classes.json"
@@ -227,9 +228,7 @@ def class_lists(folder: Path) -> list[tuple[ClassInfo, ...]]:
 def dump_details(details: Mapping[int, Mapping[str, Any]]) -> bytes:
     """Encode the details of objects, by object number."""
     objects = {str(number): dict(values) for number, values in details.items()}
-    return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}, ensure_ascii=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return to_json({"schema_version": SCHEMA_VERSION, "objects": objects}).encode("utf-8", "surrogatepass")
 
 
 def load_details(path: Path) -> dict[int, dict[str, Any]]:

@@ -4,12 +4,9 @@ window.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ...jobs import releasing_gil
+from ...files.json_writer import to_json
 from .document import Document
 from .operations import Operation, label, operation_to_json, signature
 from .patch import Patch
@@ -39,22 +36,7 @@ def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
     """
     recorder = Recorder(fork, by_tiles=True)
     recorder.do(operation)
-    record = _to_text({**operation_to_json(operation), **signature(fork)})
+    fields = {**operation_to_json(operation), **signature(fork)}
+    # The operations of a batch have their own lists of objects.
+    record = to_json(fields, levels=4 if "steps" in fields else 2, ascii_only=True)
     return Prepared(fork, recorder.patch(), record, label(operation), follows)
-
-
-def _to_text(fields: Mapping[str, Any]) -> str:
-    """Encode an operation as JSON, object by object; encoding 5,000 at once would hold the GIL for 50 ms."""
-    members = []
-    for key, value in fields.items():
-        if isinstance(value, list):
-            encode = _to_text if key == "steps" else _encode
-            value_text = f"[{','.join(map(encode, releasing_gil(value)))}]"
-        else:
-            value_text = _encode(value)
-        members.append(f"{_encode(key)}:{value_text}")
-    return f"{{{','.join(members)}}}"
-
-
-def _encode(value: object) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))

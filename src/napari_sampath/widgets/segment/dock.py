@@ -164,9 +164,8 @@ class SegmentDock(Dock):
         if self.result is not None and self._shows_result:
             text = f"{self.result.segmentation.head}: {self.result.summary}"
             if not fitting:
-                text += (
-                    f" Press Segment to run {self.head.combo.currentText()}; then you can add its objects."
-                )
+                title = self.head.combo.currentText()
+                text += f" Press Segment to run {title}; then you can add its objects."
         if text != self.summary.text():
             self.summary.setText(text)
 
@@ -231,8 +230,7 @@ class SegmentDock(Dock):
         if self._slide is not None and head is not None and self.region.is_whole:
             self.head.chosen = True
             self.result = None
-            title = self.head.combo.currentText()
-            self.slide_runs.start(head, title, self.magnification.currentData())
+            self.slide_runs.start(head, self.head.combo.currentText(), self.magnification.currentData())
             return
         region = None if session is None or head is None else self._selected_region()
         if session is None or head is None or region is None:

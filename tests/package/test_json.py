@@ -1,4 +1,4 @@
-"""The JSON reader: whatever the bytes are, the answer is a value or a `JsonError`."""
+"""The JSON reader: whatever the bytes are, the answer is a value or a `JsonError`; and the JSON writer."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from napari_sampath.files import JsonError, convert, from_json, parse_json, read_json
 from napari_sampath.files.json_reader import Range
+from napari_sampath.files.json_writer import to_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(-1e300, 1e300) | st.text(),
@@ -176,3 +177,14 @@ def test_values_of_other_types_are_refused(change: dict[str, Any], reason: str) 
 @given(values, st.sampled_from([Outer, int, float, str, tuple[int, ...], dict[str, float], list[Inner]]))
 def test_convert_gives_a_value_or_a_reason(value: Any, kind: Any) -> None:
     assert reason_of(lambda: convert(value, kind)) != ""
+
+
+@given(value=values, levels=st.integers(0, 5), ascii_only=st.booleans())
+def test_json_encoded_in_parts_is_that_of_python(value: Any, levels: int, ascii_only: bool) -> None:
+    whole = json.dumps(value, ensure_ascii=ascii_only, separators=(",", ":"))
+    assert to_json(value, levels, ascii_only) == whole
+
+
+def test_numbers_that_json_lacks_are_refused() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        to_json({"a": [[float("nan")]]})
