@@ -101,7 +101,7 @@ def test_separated_objects_use_the_scale_of_the_image(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(instances, "check_promptable", lambda _: None)
     monkeypatch.setattr(instances, "separate_touching_job", separate)
-    head, image = trained_on({"tile_px": 150}, 0.5), disc_image(1, (700, 700))[0]
+    head, image = trained_on({"tile_px": 150}, 0.5), disc_image(1, (500, 500))[0]
     for choice in ({}, {"mpp": 0.25}, {"tile_px": 200}):
         instances.segment_instances(image, head, patch_model(), **choice)
         assert sides[-1] == segment(image, head, patch_model(), **choice).tile_px

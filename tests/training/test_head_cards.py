@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.heads import list_bundles
+from napari_sampath.heads import list_bundles, load_head
 from napari_sampath.training.rounds.head_cards import describe_mpp, fitting_head, head_card
 
 
@@ -25,6 +27,15 @@ def test_each_shipped_head_says_what_it_is_for(name: str) -> None:
     assert card.licence
     assert card.picture is not None, "scripts/head_pictures.py"
     assert all(info.name in card.text for info in card.classes)
+
+
+def test_a_replaced_file_has_a_new_card(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    for name in list_bundles()[:2]:
+        shutil.copyfile(load_head(name).source, path)
+        card = head_card(path)
+        assert replace(card, picture=None) == replace(head_card(name), head=str(path), picture=None)
+        assert card == head_card(str(path))
 
 
 def test_the_head_with_the_classes_of_the_image_is_proposed() -> None:

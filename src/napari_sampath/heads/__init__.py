@@ -2,7 +2,7 @@
 
 from . import autosam, cnn, forest, linear, prompt_generator, sampath, surrogate, unet  # noqa: F401  (importing them registers their heads)
 from .base import DirectHead, Head, create, list_heads, registry, stack_maps
-from .bundle import EncoderRef, LoadedHead, Metadata, list_bundles, load_head, save_bundle
+from .bundle import EncoderRef, LoadedHead, Metadata, list_bundles, load_head, locate_bundle, save_bundle
 
 __all__ = [
     "DirectHead",
@@ -14,6 +14,7 @@ __all__ = [
     "list_bundles",
     "list_heads",
     "load_head",
+    "locate_bundle",
     "registry",
     "save_bundle",
     "stack_maps",

@@ -217,7 +217,7 @@ def load_head(source: str | Path) -> LoadedHead:
         WeightsMissingError: If there is no such file.
         WeightsError: If the file is truncated, altered or not a bundle.
     """
-    path = _locate(source)
+    path = locate_bundle(source)
     state, text = _read(path)
     try:
         content = parse_json(text, _MAX_TEXT_BYTES)
@@ -254,7 +254,14 @@ def load_head(source: str | Path) -> LoadedHead:
     return LoadedHead(head.eval().requires_grad_(False), metadata, str(path))
 
 
-def _locate(source: str | Path) -> Path:
+def locate_bundle(source: str | Path) -> Path:
+    """Return the file of a shipped head or of a path, as `load_head` does.
+
+    Raises:
+        UnknownNameError: If `source` is neither a path nor the name of a shipped bundle.
+        WeightsMissingError: If there is no such file.
+        WeightsError: If it is a folder.
+    """
     if isinstance(source, str) and source in list_bundles():
         return _SHIPPED / f"{source}{SUFFIX}"
     path = Path(source).expanduser()

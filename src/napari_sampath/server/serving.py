@@ -20,6 +20,8 @@ _MIN_TOKEN = 43
 """Length of 256 random bits in base 64."""
 _KEEP_ALIVE_S = 30
 _MAX_CONNECTIONS = 256
+_STOP_S = 5
+"""How long a stopped server waits for unfinished answers, and for clients that do not close their connection."""
 
 
 def read_token(path: Path) -> tuple[str, bool]:
@@ -104,6 +106,7 @@ def make_server(
         lifespan="off",
         ws="none",
         timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_STOP_S,
         limit_concurrency=_MAX_CONNECTIONS,
     )
     return uvicorn.Server(config)

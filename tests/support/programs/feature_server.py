@@ -27,6 +27,9 @@ def serving(model: Model, certificate: Path | None = None, key: Path | None = No
     try:
         yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
+        # Clients keep their connections open, for which the server would wait.
+        for connection in list(server.server_state.connections):
+            connection.loop.call_soon_threadsafe(connection.transport.abort)
         server.should_exit = True
         thread.join()
         listening.close()

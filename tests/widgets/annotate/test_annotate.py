@@ -169,6 +169,7 @@ def test_nothing_is_painted_before_the_answer(
 ) -> None:
     """napari repaints its whole window, which would double the time of the decoder."""
     window = open_window(tissue, DiscModel())
+    window.viewer.window._qt_window.resize(1280, 800)
     for name in names:
         dock = getattr(import_module(f"napari_sampath.widgets.{name}.dock"), f"{name.capitalize()}Dock")
         window.viewer.window.add_dock_widget(dock(window.viewer, window.state), name=name, area="left")

@@ -21,7 +21,7 @@ from support.models.discs import DiscModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
 
 def in_use(window: Any, layer: Any) -> GuiDriver:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...arrays import ClassInfo
-from ...heads import LoadedHead, load_head
+from ...heads import LoadedHead, load_head, locate_bundle
 
 TISSUES = {
     "ebhi_glands": ("biopsies of the large bowel", "H&E"),
@@ -59,19 +60,27 @@ class HeadCard:
 
 
 def head_card(head: str | Path) -> HeadCard:
-    """Read the card of a head.
+    """Read the card of a head; an unchanged file is read once.
 
     Raises:
         WeightsError, WeightsMissingError, UnknownNameError: As `load_head`.
     """
-    loaded = load_head(head)
+    path = locate_bundle(head)
+    status, picture = path.stat(), path.with_suffix(".png")
+    card = _read_card(path.absolute(), (status.st_mtime_ns, status.st_size, status.st_ino))
+    return replace(card, head=str(head), picture=picture if picture.is_file() else None)
+
+
+@lru_cache(maxsize=64)
+def _read_card(path: Path, _stamp: tuple[int, int, int]) -> HeadCard:
+    """Read the card of a bundle; a changed file has another stamp."""
+    loaded = load_head(path)
     metadata = loaded.metadata
     data = str(metadata.data.get("name", ""))
     tissue, stain = TISSUES.get(data, (f"images of '{data}'" if data else "unknown tissue", ""))
     quality, measured = _quality(loaded)
-    picture = Path(loaded.source).with_suffix(".png")
     return HeadCard(
-        str(head),
+        "",
         metadata.name,
         tissue[:1].upper() + tissue[1:],
         stain,
@@ -81,7 +90,7 @@ def head_card(head: str | Path) -> HeadCard:
         quality,
         measured,
         metadata.licence,
-        picture if picture.is_file() else None,
+        None,
     )
 
 
