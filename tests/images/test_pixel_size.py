@@ -57,7 +57,16 @@ def test_the_size_of_ome_precedes_the_resolution_tags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "mpp"), [("0.2520", 0.252), ("0.5", 0.5), ("352", None), ("abc", None), ("-1", None)]
+    ("stated", "mpp"),
+    [
+        ("0.2520", 0.252),
+        ("0.5", 0.5),
+        ("0,499", 0.499),
+        ("352", None),
+        ("abc", None),
+        ("-1", None),
+        ("0", None),
+    ],
 )
 def test_aperio_states_the_size(tmp_path: Path, stated: str, mpp: float | None) -> None:
     path = tmp_path / "a.tif"

@@ -43,7 +43,7 @@ _UM = {
     "meter": 1e6,
 }
 """Name of a unit in lower case -> micrometres."""
-_APERIO_MPP = re.compile(r"(?:^|[|\s])MPP\s*=\s*([0-9.eE+-]+)")
+_APERIO_MPP = re.compile(r"(?:^|[|\s])MPP\s*=\s*([0-9.,eE+-]+)")
 _APERIO_POWER = re.compile(r"(?:^|[|\s])AppMag\s*=\s*([0-9.]+)")
 _IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
 
@@ -161,7 +161,7 @@ def _aperio_sizes(text: str) -> _Sizes:
     if "Aperio" not in text[:256] and "|MPP" not in text:
         return None, None
     mpp, power = (pattern.search(text[:65_536]) for pattern in (_APERIO_MPP, _APERIO_POWER))
-    side = None if mpp is None else _length(mpp.group(1), "um")
+    side = None if mpp is None else _length(mpp.group(1).replace(",", "."), "um")
     sides = None if side is None else (side, side)
     return sides, None if power is None else positive_number(power.group(1))
 

@@ -32,6 +32,20 @@ def tif(**options: Any) -> Callable[[Path], Path]:
     return write
 
 
+def pyramid(*sides: tuple[int, int]) -> Callable[[Path], Path]:
+    """Return a writer of a TIFF file with a level of each of these sizes, in this order."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "slide.tif"
+        with tifffile.TiffWriter(path) as writer:
+            for rows, cols in sides:
+                reduced = int(rows < RED.shape[0])
+                writer.write(RED[:rows, :cols], photometric="rgb", subfiletype=reduced, **TILED)
+        return path
+
+    return write
+
+
 def named(name: str, content: bytes) -> Callable[[Path], Path]:
     """Return a writer of a file with a name and content."""
 
@@ -187,6 +201,9 @@ def test_what_is_no_readable_slide_is_refused_in_one_sentence(
             ),
             id="alpha",
         ),
+        pytest.param(pyramid((96, 128), (29, 39)), id="factor 3.3"),
+        pytest.param(pyramid((96, 128), (24, 31)), id="factors 4 and 4.13"),
+        pytest.param(pyramid((24, 32), (96, 128)), id="levels of a TIFF out of order"),
         pytest.param(
             ngff(multiscales("small", "large", **AXES), {"large": RED, "small": RED[::2, ::2]}),
             id="levels out of order",

@@ -57,7 +57,7 @@ class TiffSlide(Slide):
         try:
             self._pages = self._check(path)
             sizes = [(page.imagelength, page.imagewidth) for page in self._pages]
-            scale = _scale(self._tiff)
+            scale = _scale(self._tiff, self._pages[0])
         except ImageError:
             self._tiff.close()
             raise
@@ -77,7 +77,7 @@ class TiffSlide(Slide):
     def _check(self, path: Path) -> list[Any]:
         """Return the pages of the levels, the finest first."""
         series = self._tiff.series[0]
-        pages = [level.keyframe for level in series.levels]
+        pages = _level_pages(self._tiff)
         first = pages[0]
         if int(first.compression) != 1 and first.compression not in tifffile.TIFF.DECOMPRESSORS:
             raise ImageError(
@@ -234,9 +234,25 @@ def _chunk_hw(page: Any) -> tuple[int, int]:
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def _scale(tiff: Any) -> Scale:
-    """Return the size of a pixel, with a remark if the file states the resolution of a printer."""
-    page = tiff.series[0].keyframe
+def _level_pages(tiff: Any) -> list[Any]:
+    """Return the pages of the levels; if the finest level follows a coarser one, it is another series for tifffile."""
+    first = tiff.series[0].keyframe
+    pages = [level.keyframe for level in tiff.series[0].levels]
+
+    def is_same_picture(page: Any) -> bool:
+        factor = page.imagewidth / first.imagewidth
+        tolerance = factor * (1 + first.imagelength / first.imagewidth)  # Sizes of levels are rounded.
+        return bool(abs(page.imagelength - first.imagelength * factor) <= tolerance)
+
+    others = [level.keyframe for series in tiff.series[1:] for level in series.levels]
+    others = [page for page in others if is_same_picture(page)]
+    if all(page.imagewidth <= first.imagewidth for page in others):
+        return pages
+    return sorted(pages + others, key=lambda page: -page.imagewidth)
+
+
+def _scale(tiff: Any, page: Any) -> Scale:
+    """Return the size of a pixel of a page, with a remark if the file states the resolution of a printer."""
     scale = mpp_of_tiff(tiff, page)
     if scale == Scale() and "XResolution" in page.tags:
         x, y = page.get_resolution("micrometer")
