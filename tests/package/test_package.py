@@ -99,6 +99,7 @@ DISTRIBUTIONS = {
     "google_crc32c": "google-crc32c",
     "lazy_loader": "lazy-loader",
     "lightning_fabric": "lightning-fabric",
+    "open_clip": "open-clip-torch",
     "openslide": "openslide-python",
     "segment_anything": "segment-anything",
     "segmentation_models_pytorch": "segmentation-models-pytorch",

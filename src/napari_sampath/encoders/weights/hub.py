@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError
 
 from ...config import load_config
 from ...errors import WeightsMissingError
@@ -106,6 +106,8 @@ def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
                 f"The Hugging Face Hub does not accept your token for '{weights.repository}'; log in again with "
                 f"'hf auth login', or ask for access at {weights.page}."
             ) from error
+        if isinstance(error, GatedRepoError):
+            weights = replace(weights, gated=True)
         denied = weights.gated and status in (401, 403, 404)
         reason = "is not on this machine" + ("" if denied else f" and the Hub returned status {status}")
         raise WeightsMissingError(_message(weights, folder, reason)) from error

@@ -1,0 +1,1 @@
+"""Models that compare images with texts, through open_clip (extra `text`)."""
