@@ -1,7 +1,9 @@
 from .annotations.measuring.measure import measure as measure
 from .encoders import list_encoders as list_encoders
+from .encoders.text.loading import load_text_model as load_text_model
 from .heads import list_heads as list_heads
 from .heads import load_head as load_head
+from .predict import classify_by_text as classify_by_text
 from .predict import find_similar as find_similar
 from .predict import import_head as import_head
 from .predict import load_model as load_model

@@ -23,3 +23,7 @@ from .similar.find_similar import find_similar as find_similar
 from .similar.find_similar import find_similar_job as find_similar_job
 from .similar.settings import SimilarSettings as SimilarSettings
 from .similar.tile_search import SimilarObject as SimilarObject
+from .text.classify import TextMatch as TextMatch
+from .text.classify import classify_by_text as classify_by_text
+from .text.classify import classify_by_text_job as classify_by_text_job
+from .text.settings import TextSettings as TextSettings

@@ -1,0 +1,1 @@
+"""Classify objects by texts that describe the classes."""
