@@ -536,3 +536,60 @@ def test_a_review_goes_from_the_most_uncertain_image_to_the_least_and_back(
     queue.by_uncertainty = False
     assert walk(queue.next) == "end"
     assert walk(queue.previous) == "2"
+
+
+# Classes from texts
+
+
+def test_texts_turn_proposals_into_proposals_with_a_class(tmp_path: Path) -> None:
+    """The change is one undo step, keeps what a person reviewed or changed, and survives a restart."""
+    journal = tmp_path / "journal"
+    pixels = np.random.default_rng(2).integers(0, 256, (*HW, 3), dtype=np.uint8)
+    session = Session(pixels, "a", journal=journal)
+    masks = [(block(10 + 40 * (n // 4), 10 + 40 * (n % 4), 30, 24), 0.5) for n in range(8)]
+    session.proposals.everything(masks, "a model").apply()
+    ids = sorted(session.document.objects)
+    session.objects.flag(ids[:1], "reviewed", True)
+    session.objects.reclassify(ids[:1], session.classes.add("gland").id)
+    before = state(session)
+    with pytest.raises(PromptError, match="give at least one class"):
+        run(session.proposals.classify_by_text_job(pixels, {}, _SameColour()))
+    prompts = {"red": "red", "green": "green", "gland": "blue"}
+    result = run(session.proposals.classify_by_text_job(pixels, prompts, _SameColour()))
+    assert len(result.matches) == 7
+    session.objects.flag(ids[1:2], "unsure", True)
+    unsure = state(session)
+    found = session.proposals.apply_texts(result).apply()
+    assert len(found) == 6
+    assert {(obj.source, obj.trust, obj.model) for obj in found} == {("text", 0, "by colour")}
+    names = {obj.box: session.classes.by_id(obj.class_id).name for obj in found}
+    for obj, match in result.matches[1:]:
+        assert names[obj.box] == match.name
+    assert session.document.objects[ids[0]].class_id == session.classes.by_name("gland").id
+    session.undo()
+    assert state(session) == unsure
+    session.undo()
+    assert state(session) == before
+    session.redo()
+    session.redo()
+    after = state(session)
+    session.close()
+    with contextlib.closing(Session(pixels, "a", journal=journal)) as again:
+        assert state(again) == after
+        again.proposals.replace(squares(3)).apply()  # a later result of a head replaces unreviewed ones
+        assert "text" not in {obj.source for obj in again.document.objects.values()}
+
+
+class _SameColour:
+    """A text model that compares the mean colour of an image with the name of a colour."""
+
+    name, scale = "by colour", 10.0
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        return np.array(
+            [[colour in text for colour in ("red", "green", "blue")] for text in texts], np.float32
+        )
+
+    def embed_images(self, images: list[np.ndarray]) -> np.ndarray:
+        means = np.stack([image.mean(axis=(0, 1)) - 127 for image in images])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)

@@ -11,10 +11,10 @@ from ...files import convert
 from ...files.json_reader import Range
 from ..masks.masks import Box
 
-Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import", "similar"]
+Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import", "similar", "text"]
 """How an object was created."""
 
-PROPOSED: tuple[Source, ...] = ("head", "similar")
+PROPOSED: tuple[Source, ...] = ("head", "similar", "text")
 """Sources of objects that are proposals until a person has reviewed them."""
 
 FlagName: TypeAlias = Literal["reviewed", "unsure"]
@@ -47,8 +47,8 @@ class AnnotatedObject:
     """Value in the class map, 1..255."""
     source: Source
     score: float | None = None
-    """Predicted IoU (prompts), mean probability (head) or similarity to exemplars (similar), 0..1; None without a
-    prediction."""
+    """Predicted IoU (prompts), mean probability (head), similarity to exemplars (similar) or probability among texts
+    (text), 0..1; None without a prediction."""
     model: str | None = None
     """Name of the model or head that predicted the object; None without a prediction."""
     prompts: Mapping[str, Any] = field(default_factory=dict)

@@ -88,6 +88,7 @@ Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | V
 _ADDED = {
     "head": "the automatic result",
     "similar": "the similar objects",
+    "text": "the classification by text",
     "import": "the import",
     "brush": "the brush stroke",
 }

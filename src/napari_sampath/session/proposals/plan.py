@@ -35,7 +35,10 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
     Raises:
         ClassListError: If there would be more than 255 classes.
     """
-    proposals = tuple(obj.id for obj in document.objects.values() if obj.source == "head" and obj.trust == 0)
+    replaced = ("head", "text")  # objects of a head or of "segment everything", and those classified by text
+    proposals = tuple(
+        obj.id for obj in document.objects.values() if obj.source in replaced and obj.trust == 0
+    )
     is_kept = np.zeros(document.next_id, dtype=np.bool_)
     is_kept[list(document.objects)] = True
     is_kept[list(proposals)] = False

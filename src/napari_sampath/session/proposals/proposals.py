@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,13 @@ from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
 from .refining import Refinement, RefineSettings, refine_change, refine_job
 from .similar import SimilarSearch
+from .text import TextResult, text_change, text_job
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
+
+if TYPE_CHECKING:
+    from ...encoders.text.text_model import TextModel
+    from ...predict.text.classify import Prompts
+    from ...predict.text.settings import TextSettings
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
 """The stages of SAM's data engine (Segment Anything, section 4), see `folder.batch`."""
@@ -115,6 +121,26 @@ class Proposals:
             StorageError: If the change cannot be saved; nothing has changed.
         """
         self._editor.do(apply_guesses(self._editor.document, guesses, min_share))
+
+    def classify_by_text_job(
+        self,
+        pixels: Any,
+        prompts: Prompts,
+        model: TextModel,
+        ids: Iterable[int] | None = None,
+        rejected: Sequence[str] = (),
+        settings: TextSettings | None = None,
+    ) -> Job[TextResult]:
+        """Make a job that classifies objects by texts; see `text.text_job`.
+
+        Raises:
+            PromptError: If there is no text, or no object to classify.
+        """
+        return text_job(self._editor.document, pixels, prompts, model, ids, rejected, settings)
+
+    def apply_texts(self, result: TextResult, min_score: float = 0.0) -> Change:
+        """Return the change that makes proposals of the source "text" from a result; see `text.text_change`."""
+        return text_change(self._editor, result, min_score)
 
     def refine_job(self, ids: Iterable[int], settings: RefineSettings | None = None) -> Job[Refinement]:
         """Make a job that uses each object as a mask prompt; see `refining.refine_job`.

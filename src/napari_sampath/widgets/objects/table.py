@@ -20,6 +20,7 @@ SOURCES = {
     "brush": "brush",
     "head": "trained head",
     "similar": "find similar",
+    "text": "text",
     "import": "file",
 }
 """`AnnotatedObject.source` -> text in the table."""

@@ -24,7 +24,7 @@ from .examples import ExampleTile, RecordedObject, collect_job, sample_tiles
 if TYPE_CHECKING:
     from ....predict import Model
 
-UNREVIEWED = ("head", "similar")
+UNREVIEWED = ("head", "similar", "text")
 """Sources of objects that are learned from only if a person has reviewed them."""
 
 
