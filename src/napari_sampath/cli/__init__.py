@@ -31,6 +31,7 @@ from .commands import (
     segment,
     similar,
     slide,
+    text,
     training,
 )
 from .commands.machine import bench, cache, demo, doctor, serve
@@ -49,6 +50,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "segment": segment.SUBCOMMAND,
     "everything": everything.SUBCOMMAND,
     "similar": similar.SUBCOMMAND,
+    "text": text.SUBCOMMAND,
     "slide": slide.SUBCOMMAND,
     "project": project.SUBCOMMAND,
     "dataset": dataset.SUBCOMMAND,
