@@ -40,6 +40,7 @@ _ATTRIBUTION = """\
 |---|---|---|
 | EBHI-Seg | glands | CC BY 4.0: Shi et al. 2023, Front. Med. 10:1114673, figshare 21540159; JPEG q90 |
 | BBBC038v1 | nuclei | CC0: Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection |
+| TNBC | nuclei, only `nucleus-instance` | CC BY 4.0: Naylor et al. 2019, IEEE TMI 38(2), zenodo 1175282 |
 | histolytics 0.3.0 example (HGSC) | nuclei, tumour | BSD-3-Clause; its masks were made by a model, not by hand |
 | BCSS (two regions) | tumour nests | CC0: Amgad et al. 2019, Bioinformatics 35(18) |
 """
@@ -55,6 +56,8 @@ _LIMITS = """\
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
 - Objects should measure 10 to 600 px at the scale of the tile. Very small nuclei are missed in an overview; zoom
   in to see them at twice the scale.
+- `nucleus-instance` was trained for 8 minutes on 107 images; longer training is likely to improve it. Whole-slide runs
+  separate its objects by their shape, not by the predicted depth.
 - `nucleus-cnn` was trained on fields of nuclei only. In H&E tissue with small nuclei (smaller than about 8 px on
   a tile of 224 px) it outlines glands or nests of tumour instead; check its result, or prompt nuclei one by one.
 """

@@ -29,6 +29,8 @@ LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
 IMAGE = "image"
 """Name of the map that holds the encoder's input image, (3, S, S), for heads that read pixels."""
+DEPTH = "depth"
+"""Name of the training map with the depth of each cell in its object, (1, 256, 256), for heads that predict it."""
 MAPS = ("embedding", "tokens", IMAGE)
 """Names of all feature maps, see `FeatureMap`."""
 

@@ -14,8 +14,8 @@ from napari_sampath.encoders.sam.sam_format import deduce
 from napari_sampath.encoders.wrappers.double_norm import DoubleNormEncoder
 from napari_sampath.errors import WeightsError
 from napari_sampath.geometry import whole
-from napari_sampath.heads.generator_network import SurrogateDecoder, reference_backbone, resize_image
-from napari_sampath.heads.hardnet import PLANS, HarDNet
+from napari_sampath.heads.generator.hardnet import PLANS, HarDNet
+from napari_sampath.heads.generator.network import SurrogateDecoder, reference_backbone, resize_image
 from napari_sampath.heads.prompt_generator import PromptGeneratorHead, stretched
 from napari_sampath.heads.surrogate import SurrogateHead
 from support.golden import assert_matches

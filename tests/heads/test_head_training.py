@@ -35,7 +35,7 @@ def discs(tmp_path):
     return open_dataset(write_folder(tmp_path / "discs", count=4, groups=4))
 
 
-@pytest.mark.parametrize("kind", ["sampath", "autosam", "prompt_generator", "surrogate", "unet"])
+@pytest.mark.parametrize("kind", ["sampath", "autosam", "prompt_generator", "surrogate", "unet", "instance"])
 def test_trained_head_segments_an_image(kind, discs, tmp_path):
     model = promptable()
     path = train(discs, kind, ONE_STEP, model, tmp_path / "h.safetensors")
@@ -45,8 +45,9 @@ def test_trained_head_segments_an_image(kind, discs, tmp_path):
     found = segment(pixels, path, model)
     assert found.labels.shape == pixels.shape[:2]
     features = model.read(pixels, whole((96, 96)), loaded.head.spec)
-    expected = tile_probabilities(loaded.head, features)
+    expected, _ = tile_probabilities(loaded.head, features)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-3)
+    assert (found.depth is not None) == loaded.head.predicts_depth
     if kind in ("sampath", "autosam", "prompt_generator"):
         frozen = model.decoder.state_dict()["mask_decoder.mask_tokens.weight"]
         own = loaded.head.decoder.mask_tokens.weight

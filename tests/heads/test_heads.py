@@ -49,6 +49,7 @@ VARIANTS = [
     *[("linear", {}, spec) for spec in ANY],
     ("linear", {"final_relu": True}, "two maps"),
     ("forest", {"trees": 40}, "two maps"),
+    ("instance", {"width": 8}, "two maps"),
     ("sampath", {}, "embedding"),
     ("sampath", {}, "pair"),
     ("sampath", {"unused_tokens": 2}, "embedding"),

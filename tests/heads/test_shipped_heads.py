@@ -23,10 +23,13 @@ ATTRIBUTION = {
     "bcss_tumor": ("CC0-1.0", "BCSS"),
     "hgsc_nest": ("BSD-3-Clause", "histolytics"),
     "bbbc038_nuclei": ("CC0-1.0", "BBBC038"),
+    "tnbc_nuclei": ("CC-BY-4.0", "TNBC"),
 }
 
 
-@pytest.mark.parametrize("name", ["gland-cnn", "gland-autosam", "gland-sampath", "nucleus-cnn"])
+@pytest.mark.parametrize(
+    "name", ["gland-cnn", "gland-autosam", "gland-sampath", "nucleus-cnn", "nucleus-instance"]
+)
 def test_shipped_heads_fit_the_shipped_encoders(name, model):
     assert name in list_bundles()
     loaded = load_head(name)

@@ -38,6 +38,7 @@ from napari_sampath.predict.instances.resolve_outlines import choose_outlines
 from napari_sampath.predict.instances.split_touching import HeadObject, split, split_mask, split_segmentation
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.tiling import tiles
+from napari_sampath.training.data.depth import object_depth
 from napari_sampath.training.data.instances import NUCLEUS, UNKNOWN, InstanceImage
 from napari_sampath.training.evaluation.instance_evaluation import (
     BASELINE,
@@ -75,6 +76,31 @@ def cells(
     noise = np.random.default_rng(0).normal(0, 6, (*hw, 3))
     pixels = np.array([PINK, PURPLE])[(numbers > 0).astype(int)] + noise
     return np.clip(pixels, 0, 255).astype(np.uint8), numbers.astype(np.int32)
+
+
+def test_depth_separates_objects_without_a_neck() -> None:
+    # Two halves of a square touch along a straight line, which shows in the depth only.
+    numbers = np.zeros((60, 60), dtype=np.int32)
+    numbers[10:50, 10:30], numbers[10:50, 30:50] = 1, 2
+    depth = object_depth(numbers)
+    assert len(list(split_mask(numbers > 0, DEFAULTS))) == 1
+    parts = list(split_mask(numbers > 0, DEFAULTS, depth))
+    assert sorted((part.row, part.col, part.area_px) for part in parts) == [(10, 10, 800), (10, 30, 800)]
+    assert len(list(split_mask(numbers > 0, InstanceSettings(neck=0), depth))) == 1
+    assert len(list(split_mask(numbers > 0, InstanceSettings(min_area_px=900), depth))) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_depth_is_highest_in_the_middle_of_each_object(seed: int) -> None:
+    numbers = np.random.default_rng(seed).integers(-1, 4, (6, 7)).repeat(8, axis=0).repeat(9, axis=1)
+    depth = object_depth(numbers)
+    assert depth.dtype == np.float32
+    assert ((depth > 0) == (numbers > 0)).all()
+    for number in np.unique(numbers[numbers > 0]):
+        inside = numbers == number
+        expected = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        np.testing.assert_allclose(depth[inside], (expected / expected.max())[inside], rtol=1e-5)
 
 
 HW = (256, 320)

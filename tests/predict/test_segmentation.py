@@ -74,7 +74,7 @@ def test_tiles_blend_into_the_weighted_mean(model):
     total, weights = np.zeros((3, *hw)), np.zeros(hw)
     for frame in frames:
         weight = np.outer(*(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in frame.hw))
-        total[:, *frame.slices] += tile_probabilities(loaded.head, model.encode(pixels, frame)) * weight
+        total[:, *frame.slices] += tile_probabilities(loaded.head, model.encode(pixels, frame))[0] * weight
         weights[frame.slices] += weight
     expected = total / weights
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-3)

@@ -1,6 +1,6 @@
 """Trained networks that map features to class logits."""
 
-from . import autosam, cnn, forest, linear, prompt_generator, sampath, surrogate, unet  # noqa: F401  (importing them registers their heads)
+from . import autosam, cnn, forest, instance, linear, prompt_generator, sampath, surrogate, unet  # noqa: F401  (importing them registers their heads)
 from .base import DirectHead, Head, create, list_heads, registry, stack_maps
 from .bundle import EncoderRef, LoadedHead, Metadata, list_bundles, load_head, locate_bundle, save_bundle
 

@@ -38,6 +38,8 @@ class Head(nn.Module, ABC):
     """One line for menus and `sampath models`."""
     reads_windows: ClassVar[bool] = True
     """True if the head may be trained on parts of a tile; False if its output depends on the position in the tile."""
+    predicts_depth: ClassVar[bool] = False
+    """True if the head also predicts the depth of each pixel in its object, by which touching objects are separated."""
 
     def __init__(self, spec: FeatureSpec, classes: Sequence[ClassInfo]) -> None:
         super().__init__()
@@ -63,6 +65,13 @@ class Head(nn.Module, ABC):
 
     def forward_with_iou(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the logits and the predicted IoU of each class (B, K); None if the head predicts no IoU."""
+        return self(maps), None
+
+    def forward_with_depth(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the logits and the depth of each cell (B, 1, h', w'), 0..1; None unless `predicts_depth`.
+
+        The depth is 0 outside of objects, and the distance to the outline in relation to its maximum in the object.
+        """
         return self(maps), None
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:

@@ -12,7 +12,7 @@ from ..arrays import GRID, IMAGE, ClassInfo, FeatureMap, FeatureSpec
 from ..errors import DatasetError
 from .autosam import only_embedding
 from .base import Head, load_weights, registry
-from .generator_network import BACKBONE, IMAGE_CHANNELS, PromptGenerator, import_generator, resize_image
+from .generator.network import BACKBONE, IMAGE_CHANNELS, PromptGenerator, import_generator, resize_image
 from .published import embedding_spec, reference_classes
 from .sam_decoder import WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import WeightsError
 from .base import Head, load_weights, registry
-from .generator_network import (
+from .generator.network import (
     BACKBONE,
     CELL_PX,
     PromptGenerator,

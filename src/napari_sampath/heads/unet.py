@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import DatasetError
 from .base import Head, registry
-from .generator_network import CELL_PX, is_timm_model, resize_image
+from .generator.network import CELL_PX, is_timm_model, resize_image
 from .prompt_generator import check_side, generator_side, only_image
 
 _TIMM = "tu-"

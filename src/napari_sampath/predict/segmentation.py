@@ -55,6 +55,8 @@ class Segmentation:
     warning: str = ""
     """How the image differs from the training images of the head, one sentence; empty if it does not, or if the bundle
     has no statistics of them."""
+    depth: FloatArray | None = None
+    """(H, W) float16, 0..1, depth of each pixel in its object; None if the head does not predict it."""
 
 
 def segment(
@@ -117,7 +119,7 @@ def segment_job(
     side = head_tile_px(loaded, mpp, tile_px)
     frames = [frame for frame in head_tiles(hw, side) if overlaps(frame, region)]
     network = loaded.head.to(model.device).eval()
-    canvas = _Canvas(frames, loaded.classes)
+    canvas = _Canvas(frames, loaded.classes, network.predicts_depth)
     blank = {frame for frame in frames if loaded.classes[0].id == 0 and is_blank(frame)}
     encoded = model.read_tiles(pixels, [frame for frame in frames if frame not in blank], network.spec)
     comparison = start_comparison(loaded) if compare else None
@@ -128,7 +130,7 @@ def segment_job(
             canvas.add_background(frame)
         else:
             features = next(encoded)
-            canvas.add(frame, tile_probabilities(network, features))
+            canvas.add(frame, *tile_probabilities(network, features))
             if comparison is not None and frame in compared:
                 comparison.add(np.asarray(pixels[frame.slices]), features)
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
@@ -170,7 +172,7 @@ def check_match(loaded: LoadedHead, model: Model) -> None:
     loaded.check_encoder(model.name, encoder.weights_digest, encoder.preprocessing_version)
 
 
-def tile_probabilities(head: Head, features: Features) -> FloatArray:
+def tile_probabilities(head: Head, features: Features) -> tuple[FloatArray, FloatArray | None]:
     """Run a head on one tile, and upscale its logits in the same way as SAM's masks.
 
     Args:
@@ -178,14 +180,17 @@ def tile_probabilities(head: Head, features: Features) -> FloatArray:
         features: The tile.
 
     Returns:
-        (K, h, w) float32, class probabilities at the size of the tile's window; they sum to 1.
+        (K, h, w) float32, class probabilities at the size of the tile's window, which sum to 1; and (h, w) float32, the
+        depth of each pixel in its object, or None if the head does not predict it.
     """
     with torch.inference_mode():
-        logits = head({name: values.unsqueeze(0) for name, values in features.maps.items()})[0]
-    low = logits.float().cpu().numpy()
-    large = np.stack([image_logits(features.frame, channel) for channel in low])
+        maps = {name: values.unsqueeze(0) for name, values in features.maps.items()}
+        logits, depth = head.forward_with_depth(maps)
+    large = np.stack([image_logits(features.frame, channel) for channel in logits[0].float().cpu().numpy()])
     probabilities: FloatArray = torch.from_numpy(large).softmax(dim=0).numpy()
-    return probabilities
+    return probabilities, None if depth is None else image_logits(
+        features.frame, depth[0, 0].float().cpu().numpy()
+    )
 
 
 class _Canvas:
@@ -196,9 +201,10 @@ class _Canvas:
     Args:
         frames: The tiles in order, row by row; the canvas is their bounding box.
         classes: One class per channel.
+        with_depth: Whether the head predicts the depth.
     """
 
-    def __init__(self, frames: Sequence[Frame], classes: tuple[ClassInfo, ...]) -> None:
+    def __init__(self, frames: Sequence[Frame], classes: tuple[ClassInfo, ...], with_depth: bool) -> None:
         self._first_rc = min(frame.top for frame in frames), min(frame.left for frame in frames)
         moved = [self._moved(frame) for frame in frames]
         bottom = max(frame.top + frame.height for frame in moved)
@@ -211,15 +217,17 @@ class _Canvas:
         self._confidence = np.zeros(hw, dtype=np.float32)
         keep = len(classes) * hw[0] * hw[1] * 2 <= KEEP_BYTES
         self._probabilities = np.zeros((len(classes), *hw), dtype=np.float16) if keep else None
+        self._depth = np.zeros(hw, dtype=np.float16) if with_depth else None
         self._top = 0
-        self._band = np.zeros((len(classes), frames[0].height, hw[1]), dtype=np.float32)
-        """(K, rows, W) weighted sums of the unfinished rows; the first is row `_top` of the canvas."""
+        self._band = np.zeros((len(classes) + with_depth, frames[0].height, hw[1]), dtype=np.float32)
+        """(K, rows, W) weighted sums of the unfinished rows, followed by that of the depth if the head predicts it; the
+        first row is row `_top` of the canvas."""
 
     def _moved(self, frame: Frame) -> Frame:
         return replace(frame, top=frame.top - self._first_rc[0], left=frame.left - self._first_rc[1])
 
-    def add(self, frame: Frame, probabilities: FloatArray) -> None:
-        """Add the probabilities (K, h, w) of one tile."""
+    def add(self, frame: Frame, probabilities: FloatArray, depth: FloatArray | None = None) -> None:
+        """Add the probabilities (K, h, w) and the depth (h, w) of one tile."""
         frame = self._moved(frame)
         if frame.top > self._top:
             done = frame.top - self._top
@@ -228,7 +236,8 @@ class _Canvas:
             self._band[:, -done:] = 0
             self._top = frame.top
         weight = self._row_weights[frame.top][:, None] * self._col_weights[frame.left]
-        self._band[:, : frame.height, frame.left : frame.left + frame.width] += probabilities * weight
+        values = probabilities if depth is None else np.concatenate([probabilities, depth[None]])
+        self._band[: len(values), : frame.height, frame.left : frame.left + frame.width] += values * weight
 
     def add_background(self, frame: Frame) -> None:
         """Add a tile whose pixels belong to the first class."""
@@ -243,18 +252,23 @@ class _Canvas:
         inside = slice(region[0] - top, region[2] - top), slice(region[1] - left, region[3] - left)
         labels, confidence = self._labels[inside], self._confidence[inside]
         probabilities = None if self._probabilities is None else self._probabilities[:, *inside]
+        depth = None if self._depth is None else self._depth[inside]
         if labels.shape != self._labels.shape:  # Release the memory around the region.
             labels, confidence = labels.copy(), confidence.copy()
             probabilities = None if probabilities is None else probabilities.copy()
-        return Segmentation(labels, confidence, probabilities, self._classes, head, (region[0], region[1]))
+            depth = None if depth is None else depth.copy()
+        origin = region[0], region[1]
+        return Segmentation(labels, confidence, probabilities, self._classes, head, origin, depth=depth)
 
     def _finish_rows(self, rows: int) -> None:
-        values = self._band[:, :rows]
+        values = self._band[: len(self._classes), :rows]
         target = slice(self._top, self._top + rows)
         self._labels[target] = self._ids[values.argmax(axis=0)]
         self._confidence[target] = np.minimum(values.max(axis=0), 1)
         if self._probabilities is not None:
             self._probabilities[:, target] = values
+        if self._depth is not None:
+            self._depth[target] = self._band[-1, :rows]
 
 
 def blend_weights(lengths: dict[int, int], total: int) -> dict[int, FloatArray]:

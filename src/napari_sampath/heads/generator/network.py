@@ -15,12 +15,12 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays import GRID
-from ..errors import DatasetError, WeightsError
-from ..geometry import INPUT_PX
+from ...arrays import GRID
+from ...errors import DatasetError, WeightsError
+from ...geometry import INPUT_PX
+from ..published import rename_tensors
+from ..sam_decoder import WIDTH
 from .hardnet import PLANS, HarDNet
-from .published import rename_tensors
-from .sam_decoder import WIDTH
 
 IMAGE_CHANNELS = 3
 CELL_PX = INPUT_PX // GRID

@@ -3,6 +3,8 @@
 An object is wide in the middle, and two touching objects are connected by a neck. The middles are maxima of the
 distance to the outline. A maximum is used if every path to a higher one passes through a neck (h-maxima of the
 logarithm of the distance, so that the depth is a ratio: Soille 2003, "Morphological image analysis", section 6.3.4).
+
+If the head predicts the depth of each pixel in its object, its maxima are used instead of those of the distance.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 _FINE_PX = 1024
 """Maximum side of a component that is split at full resolution; larger ones are split on a coarser grid."""
+
+_DEPTH_STEP, _DEPTH_SIGMA_PX = 0.15, 1.0
+"""A maximum of the smoothed depth is an object if it rises above the pass to a higher one by this. Both were chosen on
+training images."""
 
 _OUTLINE_PX = 1.0
 """Added to distances before comparison: outlines are accurate to a pixel, so small objects need deeper necks."""
@@ -53,7 +59,8 @@ def split_segmentation(segmentation: Segmentation, settings: InstanceSettings) -
     Yields:
         The objects, ordered by class, without overlap; class 0 is background.
     """
-    yield from split_class_map(segmentation.labels, segmentation.confidence, settings, segmentation.origin_rc)
+    labels, confidence, depth = segmentation.labels, segmentation.confidence, segmentation.depth
+    yield from split_class_map(labels, confidence, settings, segmentation.origin_rc, depth=depth)
 
 
 def split_class_map(
@@ -62,6 +69,7 @@ def split_class_map(
     settings: InstanceSettings,
     origin_rc: tuple[int, int] = (0, 0),
     thresholds: Mapping[int, float] | None = None,
+    depth: FloatArray | None = None,
 ) -> Iterator[HeadObject]:
     """Split a class map into objects, with a threshold for each class.
 
@@ -71,6 +79,7 @@ def split_class_map(
         settings: How objects are split.
         origin_rc: Position (row, col) of the first pixel in the image.
         thresholds: Class id -> threshold that replaces the one in the settings.
+        depth: (H, W) depth of each pixel in its object, 0..1, if the head predicts it.
 
     Yields:
         The objects, ordered by class, without overlap, in image coordinates.
@@ -81,27 +90,36 @@ def split_class_map(
         threshold = (thresholds or {}).get(class_id, settings.threshold)
         if threshold > 0:
             of_class &= confidence >= threshold
-        for mask in split_mask(of_class, settings):
+        for mask in split_mask(of_class, settings, depth):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
             yield HeadObject(LocalMask(mask.row + top, mask.col + left, mask.bitmap), class_id, score)
 
 
-def split_mask(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
-    """Yield the objects in a mask (H, W) bool: its 8-connected components, each split at necks.
+def split_mask(
+    mask: BoolArray, settings: InstanceSettings, depth: FloatArray | None = None
+) -> Iterator[LocalMask]:
+    """Yield the objects in a mask (H, W) bool: its 8-connected components, each split at necks or by depth (H, W).
 
     Components of fewer than `min_area_px` pixels are skipped.
     """
     areas: IntArray = label(mask, connectivity=2)
     for number, window in enumerate(ndimage.find_objects(areas), start=1):
-        for part in split_component(areas[window] == number, settings):
+        for part in split_component(
+            areas[window] == number, settings, None if depth is None else depth[window]
+        ):
             yield LocalMask(window[0].start + part.row, window[1].start + part.col, part.bitmap)
 
 
-def split_component(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
+def split_component(
+    mask: BoolArray, settings: InstanceSettings, depth: FloatArray | None = None
+) -> Iterator[LocalMask]:
     """Yield the objects in one component (H, W), 8-connected; none if it has fewer than `min_area_px` pixels."""
     if np.count_nonzero(mask) < settings.min_area_px:
         return
-    parts = split(mask, settings) if max(mask.shape) <= _FINE_PX else _split_coarse(mask, settings)
+    if depth is not None and settings.neck > 0:
+        parts = split_by_depth(mask, depth, settings)
+    else:
+        parts = split(mask, settings) if max(mask.shape) <= _FINE_PX else _split_coarse(mask, settings)
     for part, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
         yield LocalMask(rows.start, cols.start, parts[rows, cols] == part)
 
@@ -123,19 +141,38 @@ def split(mask: BoolArray, settings: InstanceSettings) -> IntArray:
     distance = ndimage.distance_transform_edt(inside)
     if settings.smoothing > 0:
         distance = ndimage.gaussian_filter(distance, settings.smoothing * distance.max()) * inside
-    seeds = _seeds(distance, inside, settings.neck)
+    return _grow(_seeds(distance, inside, settings.neck), distance, inside, settings.min_area_px)[1:-1, 1:-1]
+
+
+def split_by_depth(mask: BoolArray, depth: FloatArray, settings: InstanceSettings) -> IntArray:
+    """Split one component between the maxima of the depth; arguments and result as for `split`.
+
+    Args:
+        mask: See `split`.
+        depth: (H, W) depth of each pixel in its object, 0..1.
+        settings: Minimum area of a part. `neck` and `smoothing` do not apply, as a head learns the separation.
+    """
+    smoothed = ndimage.gaussian_filter(depth.astype(np.float32), _DEPTH_SIGMA_PX)
+    height = np.where(mask, smoothed, 0).astype(np.float32)
+    lowered = reconstruction(np.maximum(height - _DEPTH_STEP, 0), height, method="dilation")
+    seeds: IntArray = label(local_maxima(lowered, connectivity=2).astype(bool) & mask, connectivity=2)
+    return _grow(seeds, height, mask, settings.min_area_px)
+
+
+def _grow(seeds: IntArray, height: FloatArray, inside: BoolArray, min_area_px: int) -> IntArray:
+    """Grow parts from seeds down the height (H, W), without the seeds of parts that are too small."""
     while seeds.max() > 1:
         # Grow the parts from the maxima.
-        parts: IntArray = watershed(-distance, seeds, connectivity=2, mask=inside)
+        parts: IntArray = watershed(-height, seeds, connectivity=2, mask=inside)
         areas = np.bincount(parts.ravel())
-        kept = areas >= settings.min_area_px
+        kept = areas >= min_area_px
         kept[0] = False
         if kept[1:].all():
-            return parts[1:-1, 1:-1]
+            return parts
         # Remove the maxima of parts that are too small, so that neighbours grow into them.
         kept[areas[1:].argmax() + 1] = True
         seeds = np.where(kept, np.cumsum(kept), 0)[seeds]
-    return mask.astype(np.int32)
+    return inside.astype(np.int32)
 
 
 def _split_coarse(mask: BoolArray, settings: InstanceSettings) -> IntArray:

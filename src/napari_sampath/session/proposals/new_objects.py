@@ -97,6 +97,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
 
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
+    depth = getattr(segmentation, "depth", None)
     settings = InstanceSettings(min_area_px=result_filter.min_area_px)
     if not result_filter.separate_touching:
         settings = replace(settings, neck=0)
@@ -104,7 +105,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
     thresholds = {ids[name]: threshold for name, threshold in result_filter.thresholds.items() if name in ids}
     objects = tuple(
         NewObject(obj.class_id, obj.mask, obj.score)
-        for obj in split_class_map(labels, confidence, settings, (top, left), thresholds)
+        for obj in split_class_map(labels, confidence, settings, (top, left), thresholds, depth)
     )
     height, width = labels.shape
     box = (top, left, top + height, left + width)

@@ -130,7 +130,7 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
     any_object = False
     for sample in samples:
         example = dataset.read(sample)
-        instances = _objects(dataset, example)
+        instances = object_ids(dataset, example)
         scale = max(1.0, INPUT_PX / max(instances.shape))
         kind = Kind(dataset.name, 1.0, scale, separate=example.instances is not None)
         image = InstanceImage(sample.name, kind, example.pixels, instances, MIN_AREA_PX, sample.group)
@@ -143,7 +143,7 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
         )
 
 
-def _objects(dataset: Dataset, example: Example) -> IntArray:
+def object_ids(dataset: Dataset, example: Example) -> IntArray:
     """Return the object ids of an example, 0 for background, `UNKNOWN` where targets are ignored."""
     background = 0 if dataset.classes[0].id == 0 else IGNORED
     inside = (example.targets != IGNORED) & (example.targets != background)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from ...arrays import UInt8Array
+from ...arrays import IntArray, UInt8Array
 from ..data.dataset import IGNORED
 from ..data.stain import jitter_stain
 from .config import TrainingConfig
+
+_T = TypeVar("_T", bound=np.generic)
 
 ORIENTATIONS = {"none": (0,), "dihedral": tuple(range(8)), "pixels": (0,)}
 """Orientations in which a tile is encoded, by augmentation: 0..3 are quarter turns, 4..7 the same with a flip."""
 
 
-def orient(image: UInt8Array, orientation: int) -> UInt8Array:
+def orient(image: npt.NDArray[_T], orientation: int) -> npt.NDArray[_T]:
     """Rotate (H, W, ...) counter-clockwise by `orientation % 4` quarter turns; from 4 on, also flip it horizontally."""
     rotated = np.rot90(image, orientation % 4)
     return np.ascontiguousarray(rotated[:, ::-1] if orientation >= 4 else rotated)
 
 
 def augment(
-    pixels: UInt8Array, targets: UInt8Array, config: TrainingConfig, rng: np.random.Generator
-) -> tuple[UInt8Array, UInt8Array]:
-    """Randomly crop, rotate, flip, shrink and re-stain pixels (H, W, 3) uint8 RGB and targets (H, W) uint8.
+    pixels: UInt8Array, targets: IntArray, config: TrainingConfig, rng: np.random.Generator
+) -> tuple[UInt8Array, IntArray]:
+    """Randomly crop, rotate, flip, shrink and re-stain pixels (H, W, 3) uint8 RGB and targets (H, W) uint8 or int32.
 
     The results are smaller after a crop, and larger after mirrored margins are added (the encoder then shrinks them).
     Targets are `IGNORED` in corners that a rotation leaves empty.
@@ -47,8 +52,8 @@ def augment(
 
 
 def _mirror_margins(
-    pixels: UInt8Array, targets: UInt8Array, smallest_scale: float, rng: np.random.Generator
-) -> tuple[UInt8Array, UInt8Array]:
+    pixels: UInt8Array, targets: IntArray, smallest_scale: float, rng: np.random.Generator
+) -> tuple[UInt8Array, IntArray]:
     """Pad a window with mirrored margins of random width, so that its objects appear smaller."""
     growth = float(np.exp(rng.uniform(0, -np.log(smallest_scale))))
     added = [round(side * (growth - 1)) for side in targets.shape]
@@ -58,6 +63,6 @@ def _mirror_margins(
 
 
 def _rotate(
-    image: UInt8Array, degrees: float, resample: Image.Resampling, fill: int | tuple[int, ...]
-) -> UInt8Array:
+    image: npt.NDArray[_T], degrees: float, resample: Image.Resampling, fill: int | tuple[int, ...]
+) -> npt.NDArray[_T]:
     return np.asarray(Image.fromarray(image).rotate(degrees, resample, fillcolor=fill))

@@ -24,6 +24,8 @@ _SMOOTH = 1.0
 _SAMPATH_SMOOTH = 1e-5
 _IOU_FLOOR = 1e-7
 _PROBABILITY_FLOOR = 1e-7
+_DEPTH_WEIGHT, _OUTSIDE_WEIGHT, _DEPTH_BETA = 2.0, 0.3, 0.1
+"""Weight of the depth in the loss, weight of cells outside of objects, and error at which its loss becomes linear."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,6 +206,19 @@ def bce_dice_of(probabilities: Tensor, truth: Tensor, valid: Tensor) -> LossPart
     per_class = 1 - (overlap + _SMOOTH) / (size / 2 + _SMOOTH)
     dice = _mean_of(per_class, valid.flatten(1).any(dim=1, keepdim=True))
     return LossParts(entropy + dice, entropy, dice)
+
+
+def depth_loss(depth: Tensor, truth: Tensor, targets: Tensor) -> Tensor:
+    """Smooth L1 loss of the depth of cells in their objects; cells outside of objects count less.
+
+    Args:
+        depth: (B, 1, H, W) predicted depth, 0..1.
+        truth: (B, 1, H, W) true depth.
+        targets: (B, H, W) class indices, or `IGNORED`.
+    """
+    weights = (targets != IGNORED).unsqueeze(1) * torch.where(truth > 0, 1.0, _OUTSIDE_WEIGHT)
+    errors = functional.smooth_l1_loss(depth, truth, reduction="none", beta=_DEPTH_BETA)
+    return _DEPTH_WEIGHT * (errors * weights).sum() / weights.sum().clamp(min=1)
 
 
 def match_targets(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,18 +7,22 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...arrays import GRID, IMAGE, LOGITS_PX, UInt8Array
+from ...arrays import DEPTH, GRID, IMAGE, LOGITS_PX, IntArray, UInt8Array
 from ...geometry import Frame, whole
 from ...jobs import Job, Progress
 from ...predict import Model
 from ...store import FeatureKey, Store
 from ...tiling import tiles
 from ..data.dataset import IGNORED, Dataset, Sample
+from ..data.depth import object_depth
+from ..data.instances import object_ids
 from .augmentation import ORIENTATIONS, augment, orient
 from .config import TrainingConfig
 
@@ -27,6 +31,14 @@ CELL = 4
 
 IMAGE_CELL = 16
 """Side of a feature cell, in pixels of the encoder's square input."""
+
+_CELLS = {IMAGE: IMAGE_CELL, DEPTH: CELL}
+"""Map with more detail than the features -> elements per side of a feature cell."""
+
+_IDS = 256
+"""Factor of object numbers in labels that also contain class indices."""
+
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,14 +154,15 @@ class TileSet:
 
         Args:
             chosen: B tiles.
-            names: Names of the feature maps; `IMAGE` is the name of the preprocessed pixels.
+            names: Names of the feature maps; `IMAGE` is the name of the preprocessed pixels, `DEPTH` that of the depth
+                of each cell in its object.
             rng: Random generator for the windows; if it is None, whole tiles are used.
             window_cells: Side of the windows on the 64 x 64 grid.
             config: The configuration; with `rng` and the augmentation "pixels", each tile is augmented and encoded.
 
         Returns:
-            {map name: (B, C, n, n)} with the image (B, 3, 16n, 16n), and targets (B, 4n, 4n) uint8, on the model's
-            device; n is `window_cells`, or 64 for whole tiles.
+            {map name: (B, C, n, n)} with the image (B, 3, 16n, 16n) and the depth (B, 1, 4n, 4n), and targets
+            (B, 4n, 4n) uint8, on the model's device; n is `window_cells`, or 64 for whole tiles.
         """
         maps: list[dict[str, Tensor]] = []
         targets: list[Tensor] = []
@@ -160,6 +173,9 @@ class TileSet:
                 features, grid, frame = self._features(tile), tile.targets, tile.frame
                 if IMAGE in names:
                     features[IMAGE] = self._image(self._pixels(tile), frame)
+                if DEPTH in names:
+                    instances = self._instances(tile.sample)[tile.window.slices]
+                    features[DEPTH] = self._depth(orient(instances, tile.orientation), frame)
             rows = cols = slice(0, GRID)
             if rng is not None:
                 rows, cols = (_random_span(used, window_cells, rng) for used in used_cells(frame))
@@ -177,18 +193,31 @@ class TileSet:
     def _image(self, pixels: UInt8Array, frame: Frame) -> Tensor:
         return self.model.encoder.preprocess(pixels, dataclasses.replace(frame, top=0, left=0))
 
+    def _instances(self, sample: Sample) -> IntArray:
+        return np.maximum(object_ids(self.dataset, self.dataset.read(sample)), 0)
+
+    def _depth(self, instances: IntArray, frame: Frame) -> Tensor:
+        """Return the depth (1, 256, 256) of the cells in their objects (H, W)."""
+        return torch.from_numpy(targets_on_grid(object_depth(instances), frame, 0))[None].to(
+            self.model.device
+        )
+
     def _augment(
         self, tile: Tile, names: Sequence[str], config: TrainingConfig, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], UInt8Array, Frame]:
         """Augment a tile and encode it without the store, because the same pixels never occur again."""
         example = self.dataset.read(tile.sample)
-        pixels, targets = augment(
-            example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
-        )
+        labels: IntArray = example.targets[tile.window.slices].astype(np.int32)
+        if DEPTH in names:  # Augment both label maps as one.
+            labels = labels + _IDS * self._instances(tile.sample)[tile.window.slices]
+        pixels, labels = augment(example.pixels[tile.window.slices], labels, config, rng)
+        targets, instances = (labels % _IDS).astype(np.uint8), labels // _IDS
         frame = self.model.encoder.adapt_frame(whole((pixels.shape[0], pixels.shape[1])))
         features = self._encode(pixels, frame) if self.encodes else {}
         if IMAGE in names:
             features[IMAGE] = self._image(pixels, frame)
+        if DEPTH in names:
+            features[DEPTH] = self._depth(instances, frame)
         return features, targets_on_grid(targets, frame), frame
 
     def weights(self, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -208,18 +237,18 @@ class TileSet:
         return normalised
 
 
-def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
-    """Sample targets (H, W) of a window at the centres of the cells of the logit grid.
+def targets_on_grid(values: npt.NDArray[_T], frame: Frame, padding: int = IGNORED) -> npt.NDArray[_T]:
+    """Sample values (H, W) of a window at the centres of the cells of the logit grid.
 
-    Returns (256, 256) uint8, `IGNORED` in the padding; `frame` maps the window to the encoder's square input.
+    Returns (256, 256), `padding` outside of the window; `frame` maps the window to the encoder's square input.
     """
-    grid = np.full((LOGITS_PX, LOGITS_PX), IGNORED, dtype=np.uint8)
+    grid = np.full((LOGITS_PX, LOGITS_PX), padding, dtype=values.dtype)
     centres = (np.arange(LOGITS_PX) + 0.5) * frame.input_px / LOGITS_PX
     axes = []
-    for size, input_px in zip(targets.shape, frame.input_hw, strict=True):
+    for size, input_px in zip(values.shape, frame.input_hw, strict=True):
         inside = centres[centres < input_px]
         axes.append(np.minimum((inside * size / input_px).astype(np.int64), size - 1))
-    grid[: len(axes[0]), : len(axes[1])] = targets[np.ix_(*axes)]
+    grid[: len(axes[0]), : len(axes[1])] = values[np.ix_(*axes)]
     return grid
 
 
@@ -236,8 +265,8 @@ def _rounded(values: Tensor) -> Tensor:
 
 
 def _window(name: str, values: Tensor, rows: slice, cols: slice) -> Tensor:
-    if name == IMAGE:
-        return values[:, _enlarge(rows, IMAGE_CELL), _enlarge(cols, IMAGE_CELL)]
+    if name in _CELLS:
+        return values[:, _enlarge(rows, _CELLS[name]), _enlarge(cols, _CELLS[name])]
     return _rounded(values[:, rows, cols])
 
 

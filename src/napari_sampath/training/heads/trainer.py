@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import GRID
+from ...arrays import DEPTH, GRID
 from ...errors import StorageError, WeightsError
 from ...heads import DirectHead, Head
 from ...jobs import Job, Progress
@@ -24,7 +24,7 @@ from . import checkpoint
 from .checkpoint import Best, Position
 from .config import TrainingConfig
 from .log import TrainingLog
-from .losses import make_loss, match_targets
+from .losses import depth_loss, make_loss, match_targets
 from .optim import PLATEAU_START, make_optimiser, make_plateau, set_rate
 from .tiles import Tile, TileSet
 
@@ -169,6 +169,7 @@ class _Trainer:
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
         self.network.mark_forward_method("forward_with_iou")
+        self.network.mark_forward_method("forward_with_depth")
         self.started = self.saved = time.monotonic()
         self.resumed_at = self.done
         self.can_save = True
@@ -186,7 +187,8 @@ class _Trainer:
         sampled = self._sample_tiles(rng)
         own = [run.train.tiles[int(i)] for i in sampled[run.fabric.global_rank :: run.fabric.world_size]]
         own_rng = np.random.default_rng([config.seed, position.epoch, position.batch, run.fabric.global_rank])
-        maps, targets = run.train.batch(own, run.maps, own_rng, run.window_cells, config)
+        names = [*run.maps, DEPTH] if run.network.predicts_depth else run.maps
+        maps, targets = run.train.batch(own, names, own_rng, run.window_cells, config)
         steps = math.ceil(run.batches / config.accumulate)
         ends = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == run.batches
         first = position.batch // config.accumulate * config.accumulate
@@ -221,11 +223,17 @@ class _Trainer:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), fabric.no_backward_sync(self.network, enabled=not ends):
             torch.manual_seed(seed)
-            logits, iou = self.network.forward_with_iou(maps)
+            depth, iou = None, None
+            if head.predicts_depth:
+                logits, depth = self.network.forward_with_depth(maps)
+            else:
+                logits, iou = self.network.forward_with_iou(maps)
             resized = match_targets(logits, targets).float()
-            parts = self.loss(resized, targets.long(), head.classes[0].id == 0, iou)
-            fabric.backward(parts.total / size)
-        loss = parts.total.detach()
+            total = self.loss(resized, targets.long(), head.classes[0].id == 0, iou).total
+            if depth is not None:
+                total = total + depth_loss(match_targets(depth, targets).float(), maps[DEPTH], targets)
+            fabric.backward(total / size)
+        loss = total.detach()
         if fabric.world_size > 1:
             loss = fabric.all_reduce(loss, reduce_op="mean")  # type: ignore[assignment]
         self._check_finite("loss", loss)

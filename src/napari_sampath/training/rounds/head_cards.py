@@ -14,6 +14,10 @@ from ...heads import LoadedHead, load_head, locate_bundle
 TISSUES = {
     "ebhi_glands": ("biopsies of the large bowel", "H&E"),
     "bbbc038_nuclei": ("cells and tissues of several kinds", "mostly haematoxylin"),
+    "bbbc038_nuclei + tnbc_nuclei": (
+        "cells and tissues of several kinds, and breast cancer",
+        "haematoxylin, H&E",
+    ),
     "bcss_tumor + hgsc_nest": ("breast cancer (two patients) and ovarian cancer", "H&E"),
     "bcss_tumor": ("breast cancer", "H&E"),
     "tnbc_nuclei": ("triple-negative breast cancer", "H&E"),

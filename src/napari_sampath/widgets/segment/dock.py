@@ -110,10 +110,7 @@ class SegmentDock(Dock):
             if missing
             else RUN_HINT
         )
-        if state.model is not None:
-            self.everything.show_model(state.model.encoder.info)
-        for widget in (self.everything.find_button, self.everything.classify_button):
-            widget.setEnabled(free and state.ready)
+        self.everything.refresh(state.model, free and state.ready)
         self.uncertain.next_button.setEnabled(state.session is not None)
         # Another head would suggest that its objects are added.
         fitting = self._shows_result and self.head.value() == self._result_head

@@ -12,7 +12,7 @@ from ..common.controls import button, column
 from ..common.settings_form import SettingsForm
 
 if TYPE_CHECKING:
-    from ...encoders import EncoderInfo
+    from ...predict import Model
 
 LIMITS: dict[str, dict[str, float]] = {
     "points_per_side": {"min": 2, "max": 64},
@@ -43,11 +43,13 @@ class EverythingForm(QWidget):
         self.classify_button = button("Classify by similarity", CLASSIFY_HINT, self.classify_requested.emit)
         column(self.settings, self.find_button, self.classify_button, parent=self)
 
-    def show_model(self, info: EncoderInfo) -> None:
-        """Show the settings that were calibrated for a model; changes by the user are kept until the model changes."""
-        if info.name != self._model:
-            self._model = info.name
-            self.settings.setValue(EverythingSettings.of_model(info))
+    def refresh(self, model: Model | None, enabled: bool) -> None:
+        """Enable the buttons, and show the settings of the model; changes by the user are kept for the same model."""
+        if model is not None and model.name != self._model:
+            self._model = model.name
+            self.settings.setValue(EverythingSettings.of_model(model.encoder.info))
+        for widget in (self.find_button, self.classify_button):
+            widget.setEnabled(enabled)
 
     def value(self) -> EverythingSettings:
         """Return the settings shown."""

@@ -1,0 +1,1 @@
+"""Networks of the prompt generator (Shaharabany et al. 2023)."""
