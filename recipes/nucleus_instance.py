@@ -2,7 +2,8 @@
 
 FOLDER contains bbbc038_nuclei and tnbc_nuclei. Each training image is encoded once as it is and twice after random
 crops, flips, changes of stain and mosaics of four images, so that training itself needs no encoder: 580 steps took 8
-minutes on one core, after 5 minutes of encoding.
+minutes on one core, after 5 minutes of encoding. The shipped file was made by an earlier version of this script, with
+other changes of stain; a full run of this version has not been scored.
 """
 
 from __future__ import annotations
