@@ -27,6 +27,8 @@ CLASSES = (
 def make_head(seed: int = 0, kind: str = "cnn", **arguments) -> LoadedHead:
     torch.manual_seed(seed)
     encoder = PatchEncoder()
+    if kind == "cnn":
+        arguments.setdefault("top_channel", 8)
     head = create(kind, encoder.spec, CLASSES, **arguments).eval()
     return LoadedHead(head, Metadata("random", (EncoderRef("patches", encoder.weights_digest, 1),)), "memory")
 

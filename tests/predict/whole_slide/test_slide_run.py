@@ -49,7 +49,7 @@ def model():
 def make_head(seed: int = 0) -> LoadedHead:
     torch.manual_seed(seed)
     encoder = PatchEncoder()
-    head = create("cnn", encoder.spec, CLASSES).eval()
+    head = create("cnn", encoder.spec, CLASSES, top_channel=8).eval()
     return LoadedHead(head, Metadata("random", (EncoderRef("patches", encoder.weights_digest, 1),)), "memory")
 
 

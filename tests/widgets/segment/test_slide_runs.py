@@ -46,7 +46,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train")
     folder = DatasetFolder.create(path / "discs", (ClassInfo(1, "object", (0, 158, 115)),))
     for number in range(5):
-        folder.save_image(Snapshot(f"disc {number}", *disc_image(number)))
+        folder.save_image(Snapshot(f"disc {number}", *disc_image(number, (250, 250))))
     config = TrainingConfig(epochs=20, batch_size=2, patience=0)
     return train(open_dataset(folder.path), "linear", config, patch_model(), path / "discs.safetensors")
 
