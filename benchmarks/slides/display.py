@@ -13,11 +13,13 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.images.slides import Slide, open_slide
 from napari_sampath.images.slides.tiff import TiffSlide
+from napari_sampath.images.slides.view_cache import COARSEST_PX
 from napari_sampath.widgets.canvas.slide_layer import add_slide
 from napari_sampath.widgets.canvas.viewport import camera
 
+from ..gui_driver import wait_until
 from ..stalls import StallMeter
-from ..table import Row, limited
+from ..table import Row, alternate, limited, timed
 
 CHUNK_S = 0.15
 """Time that each stored chunk takes, as on a network drive."""
@@ -49,6 +51,7 @@ def rows(path: Path, quick: bool) -> Iterator[Row]:
     """Compare the longest stalls, and measure the memory of many views."""
     import napari
 
+    yield _opening(path, 2 if quick else 7)
     seconds = 3.0 if quick else 60.0
     slow = TiffSlide._chunk
 
@@ -93,6 +96,36 @@ def rows(path: Path, quick: bool) -> Iterator[Row]:
         f"{what}, compared with plain arrays", ours, theirs, stalls["plain"] / stalls["ours"], 3.0, note
     )
     yield _memory(path, quick)
+
+
+def _opening(path: Path, repeats: int) -> Row:
+    """Compare opening a slide until its coarsest level is shown with adding that level as a numpy array."""
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1280, 800)
+    with open_slide(path) as slide:
+        step = 1
+        while max(slide.hw) > COARSEST_PX * step:
+            step *= 2
+        coarsest = slide.read((0, 0, *slide.hw), step)
+    _idle(1.0)
+
+    def ours() -> None:
+        cache = add_slide(viewer, path).data[0].cache
+        wait_until(lambda: cache.levels[-1][::8, ::8].min() < 255 and not cache.waiting, 60, "the slide")
+        viewer.screenshot(canvas_only=True, flash=False)
+        viewer.layers.clear()
+
+    def theirs() -> None:
+        viewer.add_image(coarsest, rgb=True)
+        viewer.screenshot(canvas_only=True, flash=False)
+        viewer.layers.clear()
+
+    medians = alternate({"ours": ours, "theirs": theirs}, repeats)
+    viewer.close()
+    what = "opening to the first picture, compared with adding its coarsest level as a numpy array"
+    return timed(what, medians, 0.5)
 
 
 def _fly(viewer: Any, slide: Slide, seconds: float) -> float:
