@@ -15,6 +15,7 @@ from napari_sampath.errors import PromptError
 from napari_sampath.session import large_changes
 from napari_sampath.widgets.segment.dock import SegmentDock
 from napari_sampath.widgets.segment.result_layers import ResultLayers
+from napari_sampath.widgets.viewer import image_follower
 from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import DiscModel
 
@@ -237,6 +238,44 @@ def test_layers_and_session_follow_a_renamed_image(
     in_use(window, window.image)
     marked = [layer for layer in window.viewer.layers if layer.metadata.get("napari-sampath") == "case 7"]
     assert len(marked) == len(window.layers.all()), "no second set of layers"
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (90, 110)])
+def test_objects_stay_with_the_pixels_that_they_were_drawn_on(
+    open_window: Callable[..., Any],
+    tissue: np.ndarray,
+    shape: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plugins of napari replace the pixels of a layer when they are run again."""
+    said: list[str] = []
+    monkeypatch.setattr(image_follower, "show_warning", said.append)
+    window = open_window(tissue, DiscModel())
+    first = window.session
+    window.driver.click(50, 60)
+    window.driver.key(Qt.Key.Key_Return)
+    window.answered()
+    pixels = np.ascontiguousarray(tissue[: shape[0], : shape[1]][::-1, ::-1])
+    window.image.data = pixels
+    wait_until(lambda: window.state.session not in (None, first), 60, "the new pixels")
+    driver = in_use(window, window.image)
+    np.testing.assert_array_equal(window.session.image, pixels)
+    assert not window.session.document.objects
+    assert window.layers.objects.data.shape == shape
+    assert "'tissue' were replaced" in said[0]
+    driver.settle()
+    driver.click(80, 40)
+    driver.key(Qt.Key.Key_Return)
+    window.answered()
+    (added,) = window.session.document.objects.values()
+    assert np.asarray(window.session.document.instance_map)[40, 80] == added.id
+    second = window.session
+    window.image.data = tissue
+    wait_until(lambda: window.state.session not in (None, second), 60, "the earlier pixels")
+    in_use(window, window.image)
+    assert len(window.session.document.objects) == 1, "the object of the earlier pixels"
+    assert {layer.data.shape for layer in window.layers.all()[:2]} == {(120, 160)}
+    assert len([layer for layer in window.viewer.layers if "napari-sampath" in layer.metadata]) == 5
 
 
 def test_results_of_heads_are_never_the_image_in_use(

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..canvas.layers import MARK, MARK_HEAD
@@ -34,6 +36,9 @@ class FollowedState(Protocol):
 
     def choose_image(self, image: Image | None) -> None:
         """Switch to another image layer."""
+
+    def release(self, image: Image) -> None:
+        """Close the session of an image layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ def mark_renamed(viewer: Viewer, before: str, after: str) -> None:
 class ImageFollower(QObject):
     """Makes the image that is opened, selected or left visible the image in use.
 
+    If a plugin replaces the pixels of a layer, its session is closed, and one for the new pixels is opened.
+
     Input on an image that is hidden or covered by another image is refused, so that no object is made that the user
     does not see.
 
@@ -86,6 +93,8 @@ class ImageFollower(QObject):
         """Names by which the layers of an image are marked."""
         self._clicked: Image | None = None
         """Another image that the user clicked on last."""
+        self._changed: WeakSet[Image] = WeakSet()
+        """Images whose pixels have been replaced."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._follow)
@@ -183,7 +192,28 @@ class ImageFollower(QObject):
         # Wait for the end of the event: napari is still changing its layer list.
         self._timer.start(0)
 
+    def _on_pixels(self, event: Any) -> None:
+        # A plugin may set the pixels several times in a row.
+        self._changed.add(event.source)
+        self._timer.start(0)
+
+    def _reopen_changed(self) -> None:
+        """Close the sessions of images whose pixels another program has replaced; open that of the image in use."""
+        changed, in_use = self._changed, self._state.image
+        self._changed = WeakSet()
+        for image in changed:
+            if image is in_use:
+                self._state.choose_image(None)
+            self._state.release(image)
+        if in_use is not None and in_use in changed:
+            self._state.choose_image(in_use)
+            show_warning(
+                f"The pixels of '{in_use.name}' were replaced, so it was opened as another image; the objects of the "
+                "earlier pixels are kept and are shown again with them."
+            )
+
     def _follow(self) -> None:
+        self._reopen_changed()
         self._watch()
         self._clicked = None
         images, image = user_images(self._viewer), self._state.image
@@ -229,6 +259,8 @@ class ImageFollower(QObject):
             ):
                 event.connect(self._on_event)
                 self._watched.append((event, self._on_event))
+            image.events.data.connect(self._on_pixels)
+            self._watched.append((image.events.data, self._on_pixels))
 
     def _unwatch(self) -> None:
         for event, slot in self._watched:
