@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,14 @@ from support.label_maps import check_sentence
 
 def read(tmp_path: Path, content: bytes, **options: Any) -> Objects:
     return import_objects(write(tmp_path / "a.json", content), **{"hw": HW, **options})
+
+
+def png64_of_size(side: int) -> str:
+    """Return a PNG whose header states a size, without its pixels."""
+    content = bytearray(base64.b64decode(png64(np.ones((2, 2), bool))))
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return base64.b64encode(content).decode()
 
 
 def dense(objects: Objects) -> list[Any]:
@@ -192,6 +203,13 @@ def test_another_size_than_the_image_is_refused_with_both(tmp_path: Path, conten
         (
             {"shape_type": "mask", "points": [[0, 0], [99, 99]], "mask": png64(np.ones((100, 100), bool))},
             "its mask has 100 x 100 px, more than the image",
+        ),
+        *(
+            (
+                {"shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": png64_of_size(side)},
+                f"its mask has {side} x {side} px, more than the image",
+            )
+            for side in (12_000, 60_000)
         ),
         ({"shape_type": "circle", "points": [[1, 2]]}, "a value is missing or malformed|not enough values"),
     ],

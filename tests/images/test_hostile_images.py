@@ -239,6 +239,16 @@ def test_impossible_shapes_of_arrays_are_refused(tmp_path: Path, shape: tuple[in
     refused(tmp_path / "array.npy")
 
 
+@pytest.mark.parametrize(
+    "part", ["(9**9, 9)", "(7, 7", "(7, 7), 'x': 1", "(7, '7')", "(7, 7), 'descr': '|q9'"]
+)
+def test_a_damaged_header_of_an_array_is_named_in_plain_words(tmp_path: Path, part: str) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {part}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(100)
+    (tmp_path / "array.npy").write_bytes(content)
+    refused(tmp_path / "array.npy", "its header is damaged")
+
+
 def test_formats_outside_the_list_are_refused(tmp_path: Path) -> None:
     for suffix in ("ico", "pcx", "tga", "sgi", "pdf", "eps"):
         Image.fromarray(RGB).save(tmp_path / f"a.{suffix}")

@@ -186,7 +186,7 @@ def test_all_bits_of_a_deep_png_with_channels_are_read(tmp_path: Path) -> None:
     check_labels(tmp_path / "a.png", values)
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float64, ">u2"])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float64, ">u2"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_of_numpy(tmp_path: Path, dtype: npt.DTypeLike, order: str) -> None:
     values = np.asarray(LABELS.astype(dtype), order=order)

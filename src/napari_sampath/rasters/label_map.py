@@ -139,7 +139,7 @@ def _whole_numbers(values: npt.NDArray[Any], path: Path) -> tuple[npt.NDArray[An
         raise ImageError(f"'{path}' contains values of type {values.dtype}; {_EXPORT}.")
     if values.dtype.kind == "b" or not values.size:
         return values, ()
-    low, high = values.min(), values.max()
+    low, high = values.min().item(), values.max().item()
     if values.dtype.kind == "f" and (not np.isfinite([low, high]).all() or (values != np.rint(values)).any()):
         raise ImageError(
             f"'{path}' contains values of type {values.dtype} that are not whole numbers, as in a probability map; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,7 +68,15 @@ def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     if sum(map(header.count, (b"{", b"[", b"("))) > _MAX_BRACKETS:
         raise ValueError("its header is nested")  # Python's parser would need very long for it.
     stream.seek(start)
-    shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER)
+    try:
+        shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER)
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
+    ):  # Their texts name objects of Python's parser.
+        raise ValueError("its header is damaged") from None
     if any(side < 0 for side in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, fortran_order, dtype

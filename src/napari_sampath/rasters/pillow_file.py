@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -42,7 +43,7 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
     """
     stream.seek(24)
     depth_and_kind = stream.read(2)
-    image = _open(stream)
+    image = open_image(stream)
     check_pixels(image.height, image.width, path.stem)
     kind = str(image.format)
     remarks = _frames(image, os.fstat(stream.fileno()).st_size)
@@ -120,10 +121,15 @@ def from_pillow(image: Image.Image, indexed: bool = False) -> Raster:
     return Raster(np.asarray(image.convert("RGB")), kind, remarks=remarks)
 
 
-def _open(stream: BinaryIO) -> Image.Image:
-    """Open a file without Pillow's limit of 179 million pixels."""
+def open_image(stream: BinaryIO, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Open a file without Pillow's limit of 179 million pixels; its size is known before its pixels are decoded.
+
+    Raises:
+        PIL.UnidentifiedImageError: If it has none of the formats.
+        OSError: If it is damaged; also other exceptions of Pillow.
+    """
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    formats = [name for name in formats if name in Image.OPEN]
     stream.seek(0)
     with _pillow_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -18,10 +18,11 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...arrays import BoolArray, LocalMask
 from ...errors import refuse
+from ...rasters import MAX_PIXELS
+from ...rasters.pillow_file import open_image
 from .. import rings
 from ..class_numbers import FileClass
 from ..foreign import dump_json
@@ -198,12 +199,12 @@ def _decode_png(text: Any, hw: tuple[int, int] | None) -> BoolArray:
     if not isinstance(text, str) or len(text) > _MAX_MASK_BYTES:
         raise ValueError("its mask is not a PNG in base64")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",)) as image:
+        with open_image(io.BytesIO(base64.b64decode(text, validate=True)), ("PNG",)) as image:
             width, height = image.size
-            if hw is not None and (height > hw[0] or width > hw[1]):
+            if height * width > MAX_PIXELS or (hw is not None and (height > hw[0] or width > hw[1])):
                 raise ValueError(f"its mask has {width} x {height} px, more than the image")
             return np.asarray(image.convert("L") if image.mode not in ("1", "L", "I;16", "I") else image) > 0
-    except (OSError, SyntaxError, binascii.Error, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, binascii.Error, EOFError) as error:
         raise ValueError("its mask is not a PNG in base64") from error
 
 
