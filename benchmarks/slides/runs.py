@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,12 +20,13 @@ from torch import Tensor
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts
 from napari_sampath.encoders.remote import RemoteEncoder
+from napari_sampath.formats.maps import slide_result
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create
 from napari_sampath.images.slides import ArraySlide, open_slide
 from napari_sampath.images.slides.tissue import Tissue
 from napari_sampath.jobs import run
 from napari_sampath.predict import Model
-from napari_sampath.predict.segmentation import tile_probabilities
+from napari_sampath.predict.segmentation import tile_logits
 from napari_sampath.predict.whole_slide import slide_run_job
 from napari_sampath.server.serving import make_server
 from napari_sampath.store import MemoryTier, Store
@@ -35,6 +38,8 @@ CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "gland", (255, 0,
 TOKEN = "t" * 43
 _BYTES_S, _DELAY_S = 100e6 / 8, 0.005
 """100 Mbit/s, and 5 ms each way."""
+_PIECE_PX = 2048
+"""Side of a piece of tissue, and of a block, for two processes."""
 
 
 class SleepingEncoder(Encoder):
@@ -46,8 +51,10 @@ class SleepingEncoder(Encoder):
             info, FeatureSpec((FeatureMap("embedding", 256, info.name),)), weights_digest="sleep"
         )
         self.seconds = seconds
+        self.passes = 0
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        self.passes += len(pixels)
         time.sleep(self.seconds * len(pixels))
         grid = torch.nn.functional.avg_pool2d(pixels[:, :1], 16)
         return {"embedding": grid.expand(-1, 256, -1, -1).contiguous()}
@@ -60,56 +67,69 @@ def rows(small: Path, quick: bool) -> Iterator[Row]:
         tissue = slide.read((0, 0, *slide.hw))
     repeats = -(-side // tissue.shape[0]), -(-side // tissue.shape[1]), 1
     pixels = np.ascontiguousarray(np.tile(tissue, repeats)[:side, :side])
-    yield whole_run(pixels)
+    yield from whole_run(pixels)
     yield two_processes(pixels)
     yield remote_tile(tissue[:1024, :1024], 3 if quick else 9)
 
 
-def whole_run(pixels: np.ndarray) -> Row:
-    """Compare a run with its tiles in the encoder and the head alone."""
-    model, head = sleeping_model(0.1), make_head()
+def whole_run(pixels: np.ndarray) -> Iterator[Row]:
+    """Compare a run with the encoder and the head alone, and the tiles that it encodes with those of the slide."""
+    encoder, head = SleepingEncoder(0.1), make_head()
+    model = Model(EncoderParts(encoder), torch.device("cpu"))
     frames = tiles(pixels.shape[:2], 1024, 256)
-    features = [model.encode(pixels, frame, keep=False) for frame in frames[:5]]
-    start = time.perf_counter()
-    for one in features:
-        tile_probabilities(head.head, one)
-    alone = len(frames) * (0.1 + (time.perf_counter() - start) / len(features))
-    with TemporaryDirectory() as folder:
+
+    def alone() -> float:
+        """Return the time that encoder and head take for all tiles."""
+        features = model.encode(pixels, frames[0], keep=False)
+        inputs = encoder.preprocess(pixels, frames[0])[None]
         start = time.perf_counter()
-        run(
-            slide_run_job(
-                ArraySlide([pixels], "slide"), head, model, Path(folder) / "r.ome.zarr", everywhere(pixels)
-            )
-        )
+        for _ in range(4):
+            encoder(inputs)
+            tile_logits(head.head, features)
+        return (time.perf_counter() - start) / 4 * len(frames)
+
+    before = alone()
+    encoder.passes = 0
+    with TemporaryDirectory() as folder:
+        slide, path = ArraySlide([pixels], "slide"), Path(folder) / "r.ome.zarr"
+        start = time.perf_counter()
+        run(slide_run_job(slide, head, model, path, everywhere(pixels)))
         seconds = time.perf_counter() - start
+    passes = encoder.passes
+    ratio = seconds / statistics.mean((before, alone()))
     side = pixels.shape[0]
     note = f"{side:,} x {side:,} px; an encoder that waits 0.1 s a tile, as for a GPU"
-    return limited("whole-slide run : encoder and head alone", seconds / alone, 1.25, "x", note)
+    yield limited("whole-slide run : encoder and head alone", ratio, 1.25, "x", note)
+    what = "tiles encoded in a run of 4 blocks : tiles of the slide"
+    yield limited(what, passes / len(frames), 1.0, "x", "without a feature store")
 
 
 def two_processes(pixels: np.ndarray) -> Row:
     """Compare two parts of a run at the same time with one."""
     seconds = []
+    # Two pieces of tissue of one block each, with an empty block between them
+    pixels = np.ascontiguousarray(np.tile(pixels[:_PIECE_PX, :_PIECE_PX], (1, 3, 1)))
+    tissue = Tissue(np.array([[True, False, True]]), float(_PIECE_PX))
     for count in (1, 2):
 
         def part(number: int, folder: str, count: int = count) -> None:
             slide, path = ArraySlide([pixels], "slide"), Path(folder) / "r.ome.zarr"
             model, head = sleeping_model(0.4), make_head()
-            run(slide_run_job(slide, head, model, path, everywhere(pixels), part=(number, count)))
+            run(slide_run_job(slide, head, model, path, tissue, part=(number, count)))
 
-        with TemporaryDirectory() as folder, ThreadPoolExecutor(count) as pool:
+        with (
+            patch.object(slide_result, "BLOCK_PX", _PIECE_PX),
+            patch.object(slide_result, "CHUNK_PX", _PIECE_PX >> 4),
+            TemporaryDirectory() as folder,
+            ThreadPoolExecutor(count) as pool,
+        ):
             start = time.perf_counter()
             list(pool.map(part, range(1, count + 1), [folder] * count))
             seconds.append(time.perf_counter() - start)
-    note = "4 blocks of unequal size in threads; an encoder that waits 0.4 s a tile"
+    note = f"2 blocks of {_PIECE_PX:,} px in threads; an encoder that waits 0.4 s a tile"
     times = f"{seconds[1]:.1f} s", f"{seconds[0]:.1f} s"
-    return Row(
-        "two parts of a run at the same time : one after the other",
-        *times,
-        seconds[0] / seconds[1],
-        1.8,
-        note,
-    )
+    what = "two parts of a run at the same time : one after the other"
+    return Row(what, *times, seconds[0] / seconds[1], 1.8, note)
 
 
 def remote_tile(pixels: np.ndarray, count: int) -> Row:
@@ -119,48 +139,72 @@ def remote_tile(pixels: np.ndarray, count: int) -> Row:
     server = make_server(server_model, TOKEN, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    seconds = []
-    address = f"http://127.0.0.1:{throttled(listening.getsockname()[1])}"
-    remote = RemoteEncoder(address, TOKEN)
+    seconds, sent = [], []
+    line = Line(listening.getsockname()[1])
+    remote = RemoteEncoder(f"http://127.0.0.1:{line.port}", TOKEN)
     for number in range(count):
         model = sleeping_model(0.0)
         model.tiles.use_server(remote)
         changed = np.ascontiguousarray(pixels)
         changed[0, 0] = number  # another tile, which the server does not have
+        before = list(line.sent)
         start = time.perf_counter()
         model.encode(changed)
         seconds.append(time.perf_counter() - start)
+        sent.append([now - then for now, then in zip(line.sent, before, strict=True)])
     server.should_exit = True
     thread.join()
-    note = "median; throttling proxy on this machine; tissue of 1,024 px, features of a base model"
+    up, down = (statistics.median(values) for values in zip(*sent, strict=True))
+    floor = (up + down) / _BYTES_S + 4 * _DELAY_S
+    note = (
+        f"median of {count}; a simulated line; the encoder takes no time; {up / 1e6:.2f} MB up, {down / 1e6:.2f} MB "
+        f"down, which take {floor:.2f} s with two round trips"
+    )
     return limited(
         "tile from a server over 100 Mbit/s and 10 ms", statistics.median(seconds), 0.45, "s", note
     )
 
 
-def throttled(port: int) -> int:
-    """Start a proxy to a port of this machine that is as slow as a network, and return its port."""
-    listening = socket.create_server(("127.0.0.1", 0))
+class Line:
+    """A network line to a port of this machine, of limited bandwidth and with a delay, in both directions.
 
-    def forward(source: socket.socket, target: socket.socket) -> None:
-        free = time.perf_counter()
+    Attributes:
+        port: Port of its near end.
+        sent: Bytes sent up and down.
+    """
+
+    def __init__(self, port: int) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(listening.getsockname()[1])
+        self.sent = [0, 0]
+
+        def accept() -> None:
+            while True:
+                client, _ = listening.accept()
+                server = socket.create_connection(("127.0.0.1", port))
+                for number, ends in enumerate(((client, server), (server, client))):
+                    for end in ends:
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=self._receive, args=(*ends, number), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+
+    def _receive(self, source: socket.socket, target: socket.socket, number: int) -> None:
+        on_the_way: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+        threading.Thread(target=self._deliver, args=(target, on_the_way), daemon=True).start()
+        free = 0.0
         while part := source.recv(2**14):
-            # The line is busy for the time of the part; the delay is the same for all
-            now = time.perf_counter()
-            first = free < now
-            free = max(free, now) + len(part) / _BYTES_S
-            time.sleep(max(0.0, free - now) + (_DELAY_S if first else 0.0))
-            target.sendall(part)
+            # The line is busy for the time of a part; meanwhile, earlier parts are on the way
+            free = max(free, time.perf_counter()) + len(part) / _BYTES_S
+            self.sent[number] += len(part)
+            on_the_way.put((free + _DELAY_S, part))
 
-    def accept() -> None:
+    @staticmethod
+    def _deliver(target: socket.socket, on_the_way: SimpleQueue[tuple[float, bytes]]) -> None:
         while True:
-            client, _ = listening.accept()
-            server = socket.create_connection(("127.0.0.1", port))
-            for ends in ((client, server), (server, client)):
-                threading.Thread(target=forward, args=ends, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    return int(listening.getsockname()[1])
+            due, part = on_the_way.get()
+            time.sleep(max(0.0, due - time.perf_counter()))
+            target.sendall(part)
 
 
 def sleeping_model(seconds: float) -> Model:

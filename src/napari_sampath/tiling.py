@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ SMALLEST_TILE_PX = 128
 MAX_BITMAP = 2**24
 """Largest number of elements of the bitmap of a mask, 16 MiB; larger masks get a coarser step."""
 
+Box: TypeAlias = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in pixels; r1 and c1 are exclusive."""
+
 
 def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
     """Place evenly spaced windows of `tile_px` over a length, overlapping by at least `overlap_px`."""
@@ -27,7 +31,9 @@ def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
     return [round(index * (length_px - tile_px) / (count - 1)) for index in range(count)]
 
 
-def tiles(hw: tuple[int, int], tile_px: int = TILE_PX, overlap_px: int = 256) -> list[Frame]:
+def tiles(
+    hw: tuple[int, int], tile_px: int = TILE_PX, overlap_px: int = 256, region: Box | None = None
+) -> list[Frame]:
     """Cover an image of size (H, W) with frames, row by row; one frame if it is at most `SINGLE_TILE_PX`.
 
     Args:
@@ -35,8 +41,12 @@ def tiles(hw: tuple[int, int], tile_px: int = TILE_PX, overlap_px: int = 256) ->
         tile_px: Side of a tile in image pixels; tiles of more than 1024 px are shrunk, smaller ones enlarged. With a
             side below 1024 px, images of at most `SINGLE_TILE_PX` are tiled as well.
         overlap_px: Minimum overlap of neighbours, so that an object cut by one tile is complete in another.
+        region: Return only the tiles that overlap this region of the image.
     """
     (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
+    if region is not None:
+        tops = [top for top in tops if top < region[2] and region[0] < top + height]
+        lefts = [left for left in lefts if left < region[3] and region[1] < left + width]
     return [Frame(top, left, height, width) for top in tops for left in lefts]
 
 

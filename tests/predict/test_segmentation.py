@@ -13,7 +13,8 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError, UnknownNameError, WeightsError
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
 from napari_sampath.predict import segment, segmentation
-from napari_sampath.predict.segmentation import blend_weights, segment_job, tile_probabilities
+from napari_sampath.predict.blending import blend_weights
+from napari_sampath.predict.segmentation import segment_job, tile_probabilities
 from napari_sampath.tiling import tile_starts, tiles
 from support.models.patches import PatchEncoder, disc_image, patch_model
 

@@ -27,7 +27,7 @@ from napari_sampath.encoders.remote.protocol import FEATURES, MAX_BODY_BYTES, SH
 from napari_sampath.errors import ConfigError
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model
-from napari_sampath.server import app
+from napari_sampath.server import app, header_timeout
 from napari_sampath.server.serving import make_server, read_token
 from napari_sampath.tiling import tiles
 from support.models.patches import disc_image, patch_model
@@ -227,14 +227,16 @@ def test_another_model_is_refused_before_a_tile_is_sent(
     assert remote_model.encoder.passes == 0
 
 
-def test_wrong_tokens_are_refused_and_then_ignored(address: str, token_file: Path, tmp_path: Path) -> None:
+def test_wrong_tokens_block_only_themselves(address: str, token_file: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.txt"
     wrong.write_text("x" * 43)
     for _ in range(app.MAX_FAILURES):
         with pytest.raises(ConfigError, match="refuses the token"):
             connect(address, wrong)
     with pytest.raises(ConfigError, match="Too many wrong tokens"):
-        connect(address, token_file)
+        connect(address, wrong)
+    # Everybody behind an SSH tunnel has the same address
+    assert connect(address, token_file).info.encoder == "patches"
 
 
 @pytest.mark.parametrize(
@@ -259,6 +261,20 @@ def test_bad_requests_are_answered_by_a_sentence(
     assert answer.status_code == status
     assert len(answer.text) < 200
     assert remote_model.encoder.passes == 0
+
+
+@pytest.mark.parametrize("requests_before", [0, 1])
+def test_slow_headers_end_the_connection(
+    requests_before: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(header_timeout, "HEADERS_S", 0.3)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as connection:
+        for _ in range(requests_before):
+            connection.sendall(b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 401")
+        connection.sendall(b"GET /v1/info HTTP/1.1\r\nHost: ")
+        while connection.recv(2**16):  # The rest of the answer, then the end
+            pass
 
 
 def test_a_body_without_length_is_limited(address: str) -> None:

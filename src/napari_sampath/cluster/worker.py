@@ -111,11 +111,13 @@ def precision_of(spec: ModelSpec) -> str:
 
 def compute_block(spec: SlideSpec, name: str) -> None:
     """Compute a block of a slide and write it into the result, if nobody has."""
+    from ..predict.whole_slide import block_job
+
     with _one:
         plan = plan_of(spec)
         block = next(block for block in plan.result.blocks if block.name == name)
         if not plan.result.is_done(block):
-            run(plan.block_job(block))
+            run(block_job(plan, block))
 
 
 def separate_objects(spec: SlideSpec, name: str, settings: InstanceSettings) -> None:

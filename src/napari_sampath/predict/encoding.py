@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from ..images.slides import Slide
 from ..images.slides.scaled import ScaledSlide
 from ..store import FeatureKey
 from ..tiling import step_of
+from .lookahead import map_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,6 +47,8 @@ class _Tile:
     window: UInt8Array
     key: FeatureKey | None
     features: Features | None = None
+    inputs: Tensor | None = None
+    """(3, S, S) preprocessed pixels on the device, if a thread has computed them."""
 
 
 @dataclass(slots=True)
@@ -118,8 +120,7 @@ class TileEncoder:
         waiting: deque[_Tile] = deque()
         missing: list[_Tile] = []
         running: list[_Batch] = []
-        for frame, window in read_ahead(pixels, map(self.encoder.adapt_frame, frames)):
-            tile = self._look_up(frame, window, store)
+        for tile in self._read(pixels, map(self.encoder.adapt_frame, frames), store):
             waiting.append(tile)
             if tile.features is None:
                 missing.append(tile)
@@ -137,6 +138,27 @@ class TileEncoder:
         running += self._launch(missing)
         self._collect(running, store)
         yield from _ready(waiting)
+
+    def _read(self, pixels: Any, frames: Iterable[Frame], store: Store | None) -> Iterator[_Tile]:
+        """Yield tiles with their pixels, and with their features if those are stored.
+
+        Tiles of a slide are read and preprocessed by threads while earlier tiles are computed.
+        """
+        if not isinstance(pixels, Slide | ScaledSlide):
+            for frame in frames:
+                yield self._look_up(frame, read_window(pixels, frame), store)
+            return
+
+        def read(frame: Frame) -> _Tile:
+            tile = self._look_up(frame, read_window(pixels, frame), store)
+            if tile.features is None and self._server is None:
+                with self._uploading():
+                    tile.inputs = self._input(tile)
+            return tile
+
+        yield from map_ahead(
+            read, frames, _READERS, max(_AHEAD, self._limit if self._is_cuda else 0), "slide-reader"
+        )
 
     def _look_up(self, frame: Frame, window: UInt8Array, store: Store | None) -> _Tile:
         tile = _Tile(frame, window, None)
@@ -202,14 +224,22 @@ class TileEncoder:
 
     def _prepare(self, tiles: list[_Tile]) -> Tensor:
         """Resize and normalise tiles to (B, 3, S, S) on the device."""
+        with self._uploading():
+            inputs = torch.stack(
+                [self._input(tile) if tile.inputs is None else tile.inputs for tile in tiles]
+            )
+        for tile in tiles:
+            tile.inputs = None
         if self._uploads is None:
-            return torch.stack([self._input(tile) for tile in tiles])
-        with torch.cuda.stream(self._uploads):
-            inputs = torch.stack([self._input(tile) for tile in tiles])
+            return inputs
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._uploads)
         inputs.record_stream(current)
         return inputs
+
+    def _uploading(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which tiles are uploaded; on CUDA, beside the computation."""
+        return contextlib.nullcontext() if self._uploads is None else torch.cuda.stream(self._uploads)
 
     def _input(self, tile: _Tile) -> Tensor:
         return self.encoder.preprocess(tile.window, window_frame(tile.window, tile.frame))
@@ -264,32 +294,6 @@ def read_window(pixels: Any, frame: Frame) -> UInt8Array:
         box = frame.top, frame.left, frame.top + frame.height, frame.left + frame.width
         return pixels.read(box, step_of(frame))
     return np.ascontiguousarray(np.asarray(pixels[frame.slices]))
-
-
-def read_ahead(pixels: Any, frames: Iterable[Frame]) -> Iterator[tuple[Frame, UInt8Array]]:
-    """Yield tiles with their pixels; those of a slide are read by threads while earlier tiles are computed.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB, the whole image, or a slide.
-        frames: The tiles.
-    """
-    if not isinstance(pixels, Slide | ScaledSlide):
-        for frame in frames:
-            yield frame, read_window(pixels, frame)
-        return
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="slide-reader")
-    reads: deque[tuple[Frame, Future[UInt8Array]]] = deque()
-    try:
-        for frame in frames:
-            reads.append((frame, pool.submit(read_window, pixels, frame)))
-            if len(reads) > _AHEAD:
-                first, read = reads.popleft()
-                yield first, read.result()
-        while reads:
-            first, read = reads.popleft()
-            yield first, read.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def window_frame(window: UInt8Array, frame: Frame) -> Frame:

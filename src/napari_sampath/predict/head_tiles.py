@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..tiling import SMALLEST_TILE_PX, TILE_PX, prompt_tiles, tiles
+from ..tiling import SMALLEST_TILE_PX, TILE_PX, Box, prompt_tiles, tiles
 
 if TYPE_CHECKING:
     from ..geometry import Frame
@@ -74,15 +74,16 @@ def check_tile_px(tile_px: int) -> int:
     return tile_px
 
 
-def head_tiles(hw: tuple[int, int], tile_px: int) -> list[Frame]:
+def head_tiles(hw: tuple[int, int], tile_px: int, region: Box | None = None) -> list[Frame]:
     """Cover an image of size (H, W) with the tiles of a head, row by row, which overlap by a quarter.
 
     Args:
         hw: Image size (H, W) in pixels.
         tile_px: Side of a tile in image pixels, from `head_tile_px`.
+        region: Return only the tiles that overlap this region (r0, c0, r1, c1) of the image.
     """
     side = max(hw) if max(hw) <= _WHOLE * tile_px else tile_px
-    return tiles(hw, side, side // 4)
+    return tiles(hw, side, side // 4, region)
 
 
 def tiles_for(hw: tuple[int, int], use: str, tile_px: int) -> list[Frame]:

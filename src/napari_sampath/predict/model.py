@@ -116,7 +116,7 @@ class Model:
         (features,) = self.read_tiles(image, [frame], spec)
         return features
 
-    def read_tiles(self, image: Any, frames: Sequence[Frame], spec: FeatureSpec) -> Iterator[Features]:
+    def read_tiles(self, image: Any, frames: Iterable[Frame], spec: FeatureSpec) -> Iterator[Features]:
         """Yield the maps that a head reads for each tile: those of the encoder, and the input image if needed.
 
         The encoder does not run for heads that read only the image.

@@ -82,6 +82,7 @@ def make_server(
         import uvicorn
 
         from .app import FeatureServer
+        from .header_timeout import HeaderTimeoutProtocol
     except ImportError as error:
         raise ConfigError(
             "'sampath serve' needs starlette and uvicorn, which are not installed; run 'pip install "
@@ -105,6 +106,7 @@ def make_server(
         server_header=False,
         lifespan="off",
         ws="none",
+        http=HeaderTimeoutProtocol,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
         limit_concurrency=_MAX_CONNECTIONS,

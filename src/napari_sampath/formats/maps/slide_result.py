@@ -156,18 +156,18 @@ class SlideResult:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    def write(self, block: Block, labels: UInt8Array, confidence: FloatArray) -> None:
+    def write(self, block: Block, labels: UInt8Array, confidence: UInt8Array | FloatArray) -> None:
         """Write a block at all levels, then mark it as complete.
 
         Args:
             block: The block.
             labels: (h, w) uint8, class ids.
-            confidence: (h, w) float32, 0 to 1.
+            confidence: (h, w) uint8, 0 to 255, or float32, 0 to 1.
 
         Raises:
             StorageError: If the disk is full or the folder is gone; the block is then incomplete.
         """
-        scaled = np.rint(confidence * 255).astype(np.uint8)
+        scaled = confidence if confidence.dtype == np.uint8 else np.rint(confidence * 255).astype(np.uint8)
         try:
             for name, values in (("classes", labels), ("confidence", scaled)):
                 for level, array in enumerate(self._arrays[name]):

@@ -14,8 +14,9 @@ from ...errors import PromptError
 from ...geometry import Frame
 from ...jobs import Job, Progress, run
 from ...tiling import tile_for, tiles
+from ..blending import Region
 from ..model import as_pixels
-from ..segmentation import Region, Segmentation, load_head_job, segment_job
+from ..segmentation import Segmentation, load_head_job, segment_job
 from .resolve_outlines import Answer, Instance, choose_outlines, outer_box
 from .settings import InstanceSettings
 from .split_touching import split_segmentation
