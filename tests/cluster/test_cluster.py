@@ -243,7 +243,10 @@ def test_a_result_at_the_same_path_is_planned_again(slide: Path, tmp_path: Path)
             SlidePlan.make(opened, head, worker.model_of(model), path, tissue)
         save_tissue(path / "tissue.npz", tissue)
         spec = SlideSpec(str(slide), str(bundle), model, str(path), str(path / "tissue.npz"))
-        assert worker.plan_of(spec).head.classes == head.classes
+        plan = worker.plan_of(spec)
+        assert plan.head.classes == head.classes
+        assert worker.plan_of(spec) is plan
+    worker.close_plan()
 
 
 def test_a_scheduler_that_is_lost_in_a_run() -> None:

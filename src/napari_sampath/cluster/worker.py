@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -58,24 +59,46 @@ def plan_of(spec: SlideSpec) -> SlidePlan:
         if not Path(path).exists():
             raise ImageError(f"This machine does not see '{path}'; use a folder that all workers mount.")
     record = Path(spec.result) / "zarr.json"
-    return _plan(spec, record.read_bytes() if record.exists() else b"", _stamp(spec.model.weights))
+    # The result at the same path states the head, and both it and the weights may be others than last time.
+    made_from = (spec, record.read_bytes() if record.exists() else b"", _stamp(spec.model.weights))
+    with _one:
+        for known, plan in _plans:
+            if known == made_from:
+                return plan
+        close_plan()
+        plan = _make_plan(spec)
+        _plans.append((made_from, plan))
+        return plan
 
 
-@lru_cache(maxsize=1)
-def _plan(spec: SlideSpec, record: bytes, stamp: _Stamp) -> SlidePlan:
-    """Make the plan of a run again if the result at the same path, which states the head, or the weights differ."""
+_plans: list[tuple[tuple[SlideSpec, bytes, _Stamp], SlidePlan]] = []
+"""The last plan, whose slide is open, and what it was made from."""
+
+
+def close_plan() -> None:
+    """Close the slide of the last plan."""
+    while _plans:
+        _plans.pop()[1].slide.slide.close()
+
+
+def _make_plan(spec: SlideSpec) -> SlidePlan:
     from ..heads import load_head
     from ..images.slides import open_slide
     from ..images.slides.tissue import load_tissue
     from ..predict.whole_slide import SlidePlan
 
-    slide = open_slide(spec.slide)
-    slide.mpp = spec.mpp or slide.mpp
-    tissue = load_tissue(Path(spec.tissue))
-    if tissue is None:
-        raise StorageError(f"This machine cannot read '{spec.tissue}'; use a folder that all workers mount.")
-    head, model = load_head(spec.head), model_of(spec.model)
-    return SlidePlan.make(slide, head, model, Path(spec.result), tissue, spec.at_mpp, create=False)
+    with ExitStack() as on_error:
+        slide = on_error.enter_context(open_slide(spec.slide))
+        slide.mpp = spec.mpp or slide.mpp
+        tissue = load_tissue(Path(spec.tissue))
+        if tissue is None:
+            raise StorageError(
+                f"This machine cannot read '{spec.tissue}'; use a folder that all workers mount."
+            )
+        head, model = load_head(spec.head), model_of(spec.model)
+        plan = SlidePlan.make(slide, head, model, Path(spec.result), tissue, spec.at_mpp, create=False)
+        on_error.pop_all()
+    return plan
 
 
 def model_of(spec: ModelSpec) -> Model:
