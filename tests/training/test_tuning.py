@@ -45,7 +45,7 @@ from napari_sampath.training.data.simulated_clicks import (
     random_point,
 )
 from napari_sampath.training.data.stain import jitter_stain
-from napari_sampath.training.prompts import augment
+from napari_sampath.training.prompts import windows
 from napari_sampath.training.prompts.config import PromptTuningConfig, recipe
 from napari_sampath.training.prompts.dense_targets import dense_loss, object_maps
 from napari_sampath.training.prompts.interactive import mask_losses, prompt_loss, true_iou
@@ -180,7 +180,7 @@ def test_rotated_crops_are_aligned_and_inside_the_image(seed: int, size: tuple[i
     blocks = (1 + x // 12 + 10 * (y // 12)).astype(np.int32)
     source = InstanceImage("ramp", GLAND, pixels, blocks, 20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augment, "jitter_stain", lambda pixels, rng: pixels)
+        patch.setattr(windows, "jitter_stain", lambda pixels, rng: pixels)
         crop, ids = random_crop(source, *size, np.random.default_rng(seed))
     assert crop.shape == (*size, 3)
     assert ids.shape == (size[0] // 4, size[1] // 4)
@@ -200,12 +200,12 @@ def test_some_crops_are_blurred() -> None:
 
     def sharpness(share: float, seed: int) -> float:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(augment, "jitter_stain", lambda pixels, rng: pixels)
-            patch.setattr(augment, "BLURRED", share)
+            patch.setattr(windows, "jitter_stain", lambda pixels, rng: pixels)
+            patch.setattr(windows, "BLURRED", share)
             crop, _ = random_crop(source, 96, 96, np.random.default_rng(seed))
         return float(crop.std())
 
-    assert 0 < augment.BLURRED < 0.5
+    assert 0 < windows.BLURRED < 0.5
     softer = [sharpness(1, seed) / sharpness(0, seed) for seed in range(12)]
     assert max(softer) < 1.01
     assert min(softer) < 0.5

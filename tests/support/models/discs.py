@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sampath.arrays import LOGITS_PX, Features, Prompts
+from napari_sampath.encoders import EncoderInfo
 from napari_sampath.geometry import INPUT_PX
 from napari_sampath.jobs import Progress
 from napari_sampath.predict.decoder.mask_upscaling import mask_to_logits
@@ -31,6 +33,7 @@ class DiscModel:
 
     name = "discs"
     input_px = INPUT_PX
+    encoder = SimpleNamespace(info=EncoderInfo("discs", "discs", "", "", promptable=True, size_mb=0))
 
     def __init__(self, encode_s: float = 0.0, decode_s: float = 0.0) -> None:
         self.encode_s = encode_s
