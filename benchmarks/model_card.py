@@ -56,8 +56,8 @@ _LIMITS = """\
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
 - Objects should measure 10 to 600 px at the scale of the tile. Very small nuclei are missed in an overview; zoom
   in to see them at twice the scale.
-- `nucleus-instance` was trained for 8 minutes on 107 images; longer training is likely to improve it. Its weights come from
-  an earlier version of the recipe, so the recipe gives similar weights but not the same. Whole-slide runs
+- `nucleus-instance` was trained for 8 minutes on 107 images; longer training is likely to improve it. Its weights
+  come from an earlier version of the recipe, which gives similar weights but not the same. Whole-slide runs
   separate its objects by their shape, not by the predicted depth.
 - `nucleus-cnn` was trained on fields of nuclei only. In H&E tissue with small nuclei (smaller than about 8 px on
   a tile of 224 px) it outlines glands or nests of tumour instead; check its result, or prompt nuclei one by one.
