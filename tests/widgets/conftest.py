@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SIZE = (1280, 800)
 """Width and height of the windows: the smallest in which the docks must fit."""
-SMALL = (900, 620)
+SMALL = (1100, 700)
 """Width and height with `small_window`; without a graphics card, the time to draw a window grows with its area."""
 PASSED = pytest.StashKey[bool]()
 

@@ -169,7 +169,6 @@ def test_nothing_is_painted_before_the_answer(
 ) -> None:
     """napari repaints its whole window, which would double the time of the decoder."""
     window = open_window(tissue, DiscModel())
-    window.viewer.window._qt_window.resize(1280, 800)
     for name in names:
         dock = getattr(import_module(f"napari_sampath.widgets.{name}.dock"), f"{name.capitalize()}Dock")
         window.viewer.window.add_dock_widget(dock(window.viewer, window.state), name=name, area="left")
@@ -610,7 +609,6 @@ def test_the_dock_follows_the_brush_key_of_napari(
 
 def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
-    window.viewer.window._qt_window.resize(1280, 800)
     window.driver.settle()
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
     window.state.message.emit(
@@ -631,7 +629,6 @@ def test_the_dock_does_not_scroll_while_the_image_is_encoded(
     model = DiscModel()
     model.go_on.clear()
     window = open_window(tissue, model, ready=False)
-    window.viewer.window._qt_window.resize(1280, 800)
     tab = window.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
     window.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")

@@ -21,7 +21,7 @@ from support.models.discs import DiscModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
+pytestmark = pytest.mark.gui
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
+pytestmark = pytest.mark.gui
 
 DISC = ClassInfo(1, "object", (0, 158, 115))
 

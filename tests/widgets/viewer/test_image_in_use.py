@@ -22,7 +22,7 @@ from support.models.discs import DiscModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
+pytestmark = pytest.mark.gui
 
 
 def in_use(window: Any, layer: Any) -> GuiDriver:

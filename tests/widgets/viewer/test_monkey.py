@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
 
 STEPS = int(os.environ.get("SAMPATH_MONKEY_STEPS", "120"))
 SEEDS = [int(seed) for seed in os.environ.get("SAMPATH_MONKEY_SEEDS", "7").split(",")]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("small_window")]
+pytestmark = pytest.mark.gui
 
 
 @pytest.mark.alone
