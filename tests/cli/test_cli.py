@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUBCOMMAND_NAMES = [
-    *["demo", "models", "encode", "cache", "prompt", "segment", "everything", "similar"],
+    *["demo", "models", "encode", "cache", "prompt", "segment", "everything", "similar", "text"],
     *["slide", "project", "dataset", "train", "evaluate", "tune", "measure", "export", "import"],
     *["figure", "serve", "bench", "doctor"],
 ]
