@@ -609,6 +609,7 @@ def test_the_dock_follows_the_brush_key_of_napari(
 
 def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
+    window.viewer.window._qt_window.resize(1280, 800)
     window.driver.settle()
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
     window.state.message.emit(
@@ -629,6 +630,7 @@ def test_the_dock_does_not_scroll_while_the_image_is_encoded(
     model = DiscModel()
     model.go_on.clear()
     window = open_window(tissue, model, ready=False)
+    window.viewer.window._qt_window.resize(1280, 800)
     tab = window.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
     window.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")
