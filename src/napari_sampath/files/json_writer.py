@@ -12,7 +12,7 @@ from ..jobs import releasing_gil
 def to_json(value: Any, levels: int = 2, ascii_only: bool = False) -> str:
     """Encode a value as compact JSON; NaN and infinity are refused.
 
-    The encoder of Python holds the GIL until it has finished, a second for 50,000 outlines. Here, the outer containers
+    The encoder of Python holds the GIL until it has finished, about 0.1 s for 5,000 objects. Here, the outer containers
     are encoded member by member, and other threads can run in between.
 
     Args:

@@ -31,8 +31,8 @@ _FINE_PX = 1024
 """Maximum side of a component that is split at full resolution; larger ones are split on a coarser grid."""
 
 _DEPTH_STEP, _DEPTH_SIGMA_PX = 0.15, 1.0
-"""A maximum of the smoothed depth is an object if it rises above the pass to a higher one by this. Both were chosen on
-training images."""
+"""A maximum of the smoothed depth is an object if it rises above the pass to a higher one by this. On training images,
+the quality hardly depends on the step from 0.15 to 0.3."""
 
 _OUTLINE_PX = 1.0
 """Added to distances before comparison: outlines are accurate to a pixel, so small objects need deeper necks."""

@@ -12,7 +12,8 @@ from ...arrays import LocalMask, UInt8Array
 from .settings import TextSettings
 
 MAX_SIDE_PX = 1024
-"""Maximum side of a crop; larger objects are read with a step, because text models see less than 512 pixels."""
+"""Maximum side of a crop; of larger ones only every second, third ... pixel is kept, because text models shrink them
+anyway."""
 _GREY = 128
 _BLUR = 0.05
 """Standard deviation of the blur, as a multiple of the crop's side."""
