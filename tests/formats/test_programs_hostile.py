@@ -44,8 +44,10 @@ def samples() -> dict[str, bytes]:
     <mask label="a" rle="3, 9, 8" left="2" top="30" width="5" height="4" z_order="0"/>"""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a-1.roi", roifile.ImagejRoi.frompoints(np.array(TRIANGLE)).tobytes())
-        archive.writestr("b.roi", roifile.ImagejRoi.frompoints(np.array(TRIANGLE).astype(int)).tobytes())
+        # Without these names and `ZipInfo`, the file and its mutations would differ between runs.
+        for name, corners in (("a-1", np.array(TRIANGLE)), ("b", np.array(TRIANGLE).astype(int))):
+            roi = roifile.ImagejRoi.frompoints(corners, name=name)
+            archive.writestr(zipfile.ZipInfo(f"{name}.roi"), roi.tobytes())
     yolo = " ".join(f"{x / HW[1]:.6f} {y / HW[0]:.6f}" for x, y in TRIANGLE)
     area = {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 7]}
     regions = [{"shape_attributes": area, "region_attributes": {"type": "a"}}]
