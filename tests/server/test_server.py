@@ -136,6 +136,9 @@ class Damage:
         if self.kind == "delay":
             time.sleep(1)
             return part
+        if self.kind == "headers only":
+            head, end, _ = part.partition(b"\r\n\r\n")
+            return head + end if end else b""
         return part[:-9] + bytes([part[-9] ^ 1]) + part[-8:]
 
 
@@ -156,12 +159,13 @@ def test_damaged_answers_are_asked_again(kind: str, address: str, token_file: Pa
         ("cut", "there is no connection"),
         ("corrupt", "its answer was damaged"),
         ("delay", "does not answer in time"),
+        ("headers only", "does not answer in time"),
     ],
 )
 def test_a_connection_that_stays_bad_means_this_machine(
     kind: str, reason: str, address: str, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "delay":
+    if kind in ("delay", "headers only"):
         monkeypatch.setattr(client, "ANSWER_S", 0.3)
     with proxy(address, Damage(kind, 10**6)) as bad:
         model = patch_model()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import ReadTimeoutError
 
 from ...arrays import UInt8Array
 from ...errors import ConfigError
@@ -162,7 +163,10 @@ class RemoteEncoder:
                 )
             except (requests.exceptions.SSLError, requests.ConnectTimeout, requests.ReadTimeout):
                 raise
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+                # requests calls it a lost connection, too, if the body of an answer does not come in time.
+                if any(isinstance(cause, ReadTimeoutError) for cause in error.args):
+                    raise requests.ReadTimeout(str(error)) from error
                 # The connection was cut; requests are repeatable.
                 if attempt == ATTEMPTS - 1:
                     raise
