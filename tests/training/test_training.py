@@ -231,6 +231,10 @@ class TestFolders:
         example = nuclei.read(nuclei.samples[0])
         assert set(np.unique(example.targets)) == {0, 1}
         assert example.instances.max() == 70  # index.csv's own number
+        outlined = open_dataset(data_dir / "tnbc_nuclei")
+        assert (outlined.name, outlined.licence) == ("tnbc_nuclei", "CC-BY-4.0")
+        assert (len(outlined.split("train")), len(outlined.split("val"))) == (31, 7)
+        assert outlined.read(outlined.samples[0]).instances.max() == 69
 
 
 def samples_of(strata):

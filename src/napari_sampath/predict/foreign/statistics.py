@@ -150,7 +150,7 @@ def statistics_of(head: LoadedHead) -> TrainingStatistics | None:
     name = str(head.metadata.data.get("name", ""))
     try:
         if stored is None and name and "/" not in name and "\\" not in name:
-            stored = read_json(Path(head.source).parent / f"{name}.{KEY}.json")
+            stored = read_json(statistics_file(Path(head.source).parent, name))
         statistics = from_json(TrainingStatistics, stored) if isinstance(stored, Mapping) else None
         return (
             statistics
@@ -159,6 +159,11 @@ def statistics_of(head: LoadedHead) -> TrainingStatistics | None:
         )
     except (JsonError, OSError, ValueError):
         return None
+
+
+def statistics_file(folder: Path, data_name: str) -> Path:
+    """Return the file with the statistics of a dataset, or of several joined by " + ", in the folder of the bundles."""
+    return folder / f"{data_name.replace(' ', '')}.{KEY}.json"
 
 
 def write_statistics(path: Path, statistics: TrainingStatistics) -> None:

@@ -16,11 +16,11 @@ from .monuseg import NUCLEUS
 
 @dataclass(frozen=True, slots=True)
 class PublishedSet:
-    """A published dataset, recognised by the columns of its `index.csv`."""
+    """A published dataset, recognised by the columns of its `index.csv`, then by the format of its images."""
 
     name: str
     columns: frozenset[str]
-    """Columns that only this dataset has."""
+    """Columns that only this dataset has, or only datasets with another `image_suffix`."""
     group: str
     """Column with the slide or case."""
     stratum: str
@@ -72,15 +72,29 @@ PUBLISHED = (
         image_suffix=".png",
         load=load_instances,
     ),
+    PublishedSet(
+        name="tnbc_nuclei",
+        columns=frozenset({"group", "n_nuclei", "stain_family"}),
+        group="group",
+        stratum="",
+        mpp="",
+        classes=(BACKGROUND, NUCLEUS),
+        values={0: 0, 1: 1},
+        licence="CC-BY-4.0",
+        attribution="TNBC, Naylor et al. 2019, IEEE TMI 38(2), doi:10.5281/zenodo.1175282",
+        load=load_instances,
+    ),
 )
 
 
 def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset | None:
     """Open a folder with `images/`, `masks/` and `index.csv` (`rows`); return None if it is not in `PUBLISHED`."""
     columns = set(rows[0]) if rows else set()
-    source = next((entry for entry in PUBLISHED if entry.columns <= columns), None)
-    if source is None:
+    sources = [entry for entry in PUBLISHED if entry.columns <= columns]
+    if not sources:
         return None
+    first = folder / "images" / rows[0]["name"]
+    source = next((s for s in sources if first.with_name(first.name + s.image_suffix).is_file()), sources[0])
     samples = []
     for row in rows:
         image = folder / "images" / f"{row['name']}{source.image_suffix}"
