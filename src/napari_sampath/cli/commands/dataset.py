@@ -1,14 +1,15 @@
-"""`sampath dataset`: check a folder of training images."""
+"""`sampath dataset`: check a folder of training images and its labels."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..output import Output, count
-from ..subcommand import Subcommand
+from ..subcommand import Subcommand, add_model, load
 
 if TYPE_CHECKING:
     from ...training import Dataset
@@ -73,18 +74,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath dataset`."""
     parser.add_argument(
         "action",
-        choices=["check", "audit"],
+        choices=["check", "audit", "rank"],
         help="check: read all files, and report their content and errors; audit: list labels that are probably "
-        "mistakes, such as slivers, holes, duplicates and empty verified areas",
+        "mistakes, such as slivers, holes, duplicates and empty verified areas; rank: list the labels that differ most "
+        "from the prediction of heads trained on the other images",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="dataset folder or COCO file")
     add_patterns(parser)
+    add_model(parser)
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of labels that rank lists (default: a tenth of the number of objects)",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Check or audit a dataset; return 1 if a file cannot be used, a slide is in two splits, or a label looks wrong."""
     if args.action == "audit":
         return _audit(args.folder, output)
+    if args.action == "rank":
+        return _rank(args, output)
     from ...training.data.dataset_report import format_dataset_report, report_job
 
     report = output.run(report_job(open_data(args, args.folder), args.folder))
@@ -108,6 +120,27 @@ def _audit(folder: Path, output: Output) -> int:
     summary = f"{count(len(rows), 'label')} to check" if rows else "No label looks wrong."
     output.result({"findings": rows}, "\n".join([*lines, summary]))
     return 1 if rows else 0
+
+
+def _rank(args: argparse.Namespace, output: Output) -> int:
+    """List the labels that differ most from the prediction of heads that have not seen the image."""
+    from ...training.rounds.label_ranking import confusion_of, most_suspicious, rank_labels_job
+
+    dataset = open_data(args, args.folder)
+    ranked = output.run(rank_labels_job(dataset, load(args, output)))
+    listed = ranked[: args.first] if args.first > 0 else most_suspicious(ranked)
+    confusion: dict[str, dict[str, int]] = {}
+    for (label, predicted), entries in confusion_of(ranked).items():
+        confusion.setdefault(label, {})[predicted] = len(entries)
+    objects = sum(entry.object > 0 for entry in ranked)
+    summary = (
+        f"The {len(listed)} most suspicious labels; {objects} objects were compared."
+        if listed
+        else "There are no objects to compare."
+    )
+    values = {"labels": [dataclasses.asdict(entry) for entry in listed], "confusion": confusion}
+    output.result(values, "\n".join([*(entry.sentence for entry in listed), summary]))
+    return 0
 
 
 SUBCOMMAND = Subcommand(
