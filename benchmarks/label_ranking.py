@@ -162,12 +162,13 @@ def main() -> int:
     parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--images", type=int, default=40, help="largest number of images of a set")
     parser.add_argument("--only", default="", help="sets whose name contains this text")
+    parser.add_argument("--first-seed", type=int, default=0, help="first random corruption")
     parser.add_argument("--seeds", type=int, default=3, help="number of random corruptions")
     args = parser.parse_args()
     print("| images | number | objects | corrupted | found | share (bar 60 %) | | CPU time |")
     print("|---|---|---|---|---|---|---|---|")
     store = Store(MemoryTier(2**31))  # The first corruption of a set includes the encoding.
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for row in measure(args.data, args.split, args.images, seed, store, args.only):
             print(row, flush=True)
     return 0

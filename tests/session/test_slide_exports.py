@@ -20,7 +20,7 @@ from napari_sampath.images.slides import ArraySlide, open_slide
 from napari_sampath.jobs import run
 from napari_sampath.session import Project, Session
 from napari_sampath.session.files.slide_windows import windows_of
-from napari_sampath.session.project.samples import ProjectSamples
+from napari_sampath.session.project.samples import ProjectSamples, place_in_image
 
 HW = (9000, 8501)
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -118,6 +118,9 @@ def test_verified_windows_of_a_slide_become_training_samples_of_one_case(tmp_pat
     first = {"biopsy @0,0": 1, "biopsy @0,2048": 1, "biopsy @4096,0": 1}
     assert save() == first
     assert project.missing == ()
+    place = place_in_image(project, "biopsy @0,2048", (10, 20, 30, 40))
+    assert place == (project.image("biopsy"), (20, 2088, 60, 2128))
+    assert place_in_image(project, "another @0,2048", (10, 20, 30, 40)) is None
     for row, col in ((0, 0), (0, 2048), (4096, 0)):
         item = project.dataset.read(f"biopsy @{row},{col}")
         assert project.dataset.images[f"biopsy @{row},{col}"].mpp == 0.5

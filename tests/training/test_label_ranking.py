@@ -18,7 +18,7 @@ from napari_sampath.training import Dataset, Sample, open_dataset
 from napari_sampath.training.data.dataset import Item
 from napari_sampath.training.rounds.fold_heads import fold_of
 from napari_sampath.training.rounds.label_ranking import confusion_of, most_suspicious, rank_labels
-from support.models.patches import patch_model
+from support.models.patches import DISC_RADIUS, four_discs, patch_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,21 +28,6 @@ CLASSES = (
     ClassInfo(1, "gland", (0, 158, 115)),
     ClassInfo(2, "vessel", (240, 228, 66)),
 )
-COLOURS = np.array([[230, 170, 200], [120, 60, 150], [190, 60, 40]])
-CENTRES = ((24, 24), (24, 72), (72, 24), (72, 72))
-RADIUS = 12
-
-
-def discs(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Four discs of two classes: pixels (H, W, 3), labels and object numbers (H, W)."""
-    rng = np.random.default_rng(seed)
-    rows, cols = np.indices((96, 96))
-    labels, instances = np.zeros((96, 96), np.uint8), np.zeros((96, 96), np.int32)
-    for number, (row, col) in enumerate(CENTRES, start=1):
-        inside = (rows - row) ** 2 + (cols - col) ** 2 < RADIUS**2
-        labels[inside], instances[inside] = 1 + number % 2, number
-    pixels = COLOURS[labels] + rng.normal(0, 20, (96, 96, 3))
-    return np.clip(pixels, 0, 255).astype(np.uint8), labels, instances
 
 
 def dataset_of(items: dict[str, Item]) -> Dataset:
@@ -58,7 +43,7 @@ def swap(labels: np.ndarray, instances: np.ndarray) -> None:
 
 
 def shift(labels: np.ndarray, instances: np.ndarray) -> None:
-    moved = np.roll(instances == 2, RADIUS, axis=1)
+    moved = np.roll(instances == 2, DISC_RADIUS, axis=1)
     value = int(labels[instances == 2][0])
     labels[instances == 2], instances[instances == 2] = 0, 0
     labels[moved], instances[moved] = value, 2
@@ -70,7 +55,7 @@ def remove(labels: np.ndarray, instances: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def items() -> dict[str, Item]:
-    return {f"image {seed}": Item(*discs(seed)) for seed in range(6)}
+    return {f"image {seed}": Item(*four_discs(seed)) for seed in range(6)}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +87,7 @@ def test_a_corrupted_label_comes_first(
     assert text in first.sentence
     r0, c0, r1, c1 = first.box
     assert r0 <= 24 < r1
-    assert c0 <= 72 < c1 + RADIUS
+    assert c0 <= 72 < c1 + DISC_RADIUS
     assert len(most_suspicious(ranked)) == 3, "a tenth of the objects, rounded up"
     assert first in confusion_of(ranked)[first.label, first.predicted]
 
@@ -116,6 +101,18 @@ def test_correct_labels_have_a_low_loss_and_ignored_areas_are_not_ranked(items: 
     assert max(entry.loss for entry in ranked) < 0.5
 
 
+def test_a_class_of_one_image_is_compared_with_the_background_only(items: dict[str, Item]) -> None:
+    item = items["image 1"]
+    labels = np.where(item.instances == 3, 3, item.labels).astype(np.uint8)
+    dataset = dataset_of({**items, "image 1": dataclasses.replace(item, labels=labels)})
+    classes = (*CLASSES, ClassInfo(3, "nerve", (200, 0, 0)))
+    dataset = dataclasses.replace(dataset, classes=classes, values={info.id: info.id for info in classes})
+    ranked = rank_labels(dataset, patch_model(), folds=2)
+    (nerve,) = (entry for entry in ranked if entry.label == "nerve")
+    assert (nerve.image, nerve.object, nerve.predicted) == ("image 1", 3, "nerve")
+    assert nerve.loss < 0.5
+
+
 def test_images_of_a_slide_are_in_one_fold(items: dict[str, Item]) -> None:
     samples = dataset_of(items).samples
     grouped = [
@@ -126,7 +123,7 @@ def test_images_of_a_slide_are_in_one_fold(items: dict[str, Item]) -> None:
     assert all(folds[a.name] == folds[b.name] for a in grouped for b in grouped if a.group == b.group)
     single = fold_of([dataclasses.replace(sample, group="case") for sample in samples], 5)
     assert sorted(set(single.values())) == [0, 1, 2, 3, 4]
-    with pytest.raises(DatasetError, match="at least 2 are needed"):
+    with pytest.raises(DatasetError, match="between at least 2"):
         fold_of(samples[:1], 5)
 
 
@@ -135,7 +132,7 @@ def test_the_command_lists_the_first_labels(
 ) -> None:
     folder = DatasetFolder.create(tmp_path / "discs", CLASSES[1:])
     for number in range(4):
-        pixels, labels, instances = discs(number)
+        pixels, labels, instances = four_discs(number)
         if number == 2:
             swap(labels, instances)
         folder.save_image(Snapshot(f"case {number}", pixels, labels, instances))

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_sampath.widgets.common import controls
 from napari_sampath.widgets.common.base_dock import Dock
-from napari_sampath.widgets.common.text_table import TextTable
+from napari_sampath.widgets.train.text_table import TextTable
 from napari_sampath.widgets.viewer.key_settings import keys_file
 from support.dock_layout import assert_nothing_cut_off
 from support.models.discs import DiscModel

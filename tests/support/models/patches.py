@@ -49,3 +49,19 @@ def disc_image(seed: int, hw: tuple[int, int] = (96, 96)) -> tuple[np.ndarray, n
     colours = np.array([[230, 170, 200], [120, 60, 150]])
     pixels = colours[labels] + rng.normal(0, 25, (*hw, 3))
     return np.clip(pixels, 0, 255).astype(np.uint8), labels
+
+
+DISC_RADIUS = 12
+
+
+def four_discs(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pixels (96, 96, 3), labels and object numbers (96, 96) of four discs of two classes in two colours."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.indices((96, 96))
+    labels, instances = np.zeros((96, 96), np.uint8), np.zeros((96, 96), np.int32)
+    for number, (row, col) in enumerate(((24, 24), (24, 72), (72, 24), (72, 72)), start=1):
+        inside = (rows - row) ** 2 + (cols - col) ** 2 < DISC_RADIUS**2
+        labels[inside], instances[inside] = 1 + number % 2, number
+    colours = np.array([[230, 170, 200], [120, 60, 150], [190, 60, 40]])
+    pixels = colours[labels] + rng.normal(0, 20, (96, 96, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8), labels, instances

@@ -18,11 +18,11 @@ from napari_sampath.settings import setting
 from napari_sampath.widgets.annotate.mask_rules import MaskRules, MaskRulesForm
 from napari_sampath.widgets.annotate.model_form import ModelForm
 from napari_sampath.widgets.common.settings_form import SettingsForm
-from napari_sampath.widgets.common.text_table import TextTable
 from napari_sampath.widgets.export.format_list import FormatList
 from napari_sampath.widgets.objects.filters import ObjectFilter, ObjectFilterForm
 from napari_sampath.widgets.segment.result_filter_form import DELAY_MS, ResultFilterForm
 from napari_sampath.widgets.train.jobs import TrainingSettings
+from napari_sampath.widgets.train.text_table import TextTable
 from napari_sampath.widgets.viewer.jobs import Catalogue
 from napari_sampath.widgets.viewer.viewer_state import ModelChoice
 

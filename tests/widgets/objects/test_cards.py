@@ -15,7 +15,8 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.session import NewObjects
 from napari_sampath.session.objects.cards import card_box, card_pixels, to_review
 from napari_sampath.session.proposals.new_objects import NewObject
-from napari_sampath.widgets.objects.cards import CARD_PX, COUNT
+from napari_sampath.widgets.common.card_list import CARD_PX
+from napari_sampath.widgets.objects.cards import COUNT
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ...annotations import Document
 from ...annotations.masks.masks import Box
-from ...arrays import UInt8Array
+from ...arrays import BoolArray, UInt8Array
 from ...images.slides import Slide
 
 MARGIN = 0.5
@@ -68,7 +68,12 @@ def card_pixels(image: UInt8Array | Slide, document: Document, object_id: int, s
     else:
         pixels = image[box[0] : box[2] : step, box[1] : box[3] : step]
     mask = document.pixels(object_id).window(box, step)
+    return outlined(pixels, mask, document.classes.by_id(record.class_id).color)
+
+
+def outlined(pixels: UInt8Array, mask: BoolArray, color: tuple[int, int, int]) -> UInt8Array:
+    """Return a copy of pixels (H, W, 3) uint8 with the outline of a mask (H, W) in a colour (red, green, blue)."""
     outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
     result: UInt8Array = np.array(pixels)
-    result[outline] = document.classes.by_id(record.class_id).color
+    result[outline] = color
     return result

@@ -58,6 +58,23 @@ class ProjectSamples(TrainingSamples):
         return sample_job(self.project, session)
 
 
+def place_in_image(project: Project, sample: str, box: Box) -> tuple[ProjectImage, Box] | None:
+    """Return the image that a training sample is from, and a box (r0, c0, r1, c1) of the sample in its pixels.
+
+    The result is None if the image is not in the project any more.
+    """
+    samples = project.dataset.images
+    for image in project.images.values():
+        if image.sample == sample:
+            return image, box
+        if sample in windows_of(image.sample, (sample,)):
+            (row, col), mpp = corner_of(sample), samples[sample].mpp if sample in samples else None
+            step = round(mpp / image.mpp) if mpp and image.mpp else 1
+            r0, c0, r1, c1 = (value * step for value in box)
+            return image, (row + r0, col + c0, row + r1, col + c1)
+    return None
+
+
 def sample_job(project: Project, session: Session) -> Job[DatasetImage | None]:
     """Make a job that saves the current annotations of an image of a project as its training sample.
 

@@ -41,6 +41,11 @@ class Cells:
     folds: Tensor
     """(N,) int64, fold of the image."""
 
+    def classes_without(self, fold: int) -> frozenset[int]:
+        """Return the indices of the classes in the cells of the other folds."""
+        present = self.targets[self.folds != fold].unique().tolist()
+        return frozenset(present) - {IGNORED}
+
 
 def fold_of(samples: Sequence[Sample], folds: int) -> dict[str, int]:
     """Distribute images over folds of similar size, and return {name of the image: fold}.
@@ -52,7 +57,7 @@ def fold_of(samples: Sequence[Sample], folds: int) -> dict[str, int]:
     """
     if len(samples) < 2:
         raise DatasetError(
-            f"The dataset has {len(samples)} labelled image; at least 2 are needed to compare labels, so add another."
+            f"The dataset has {len(samples)} labelled images, but labels are compared between at least 2; add another."
         )
     groups: dict[str, list[str]] = defaultdict(list)
     by_group = len({sample.group for sample in samples}) > 1

@@ -106,10 +106,11 @@ def rank_labels_job(dataset: Dataset, model: Model, folds: int = FOLDS) -> Job[l
     sizes: list[int] = []
     for done, sample in enumerate(samples):
         yield Progress(done, len(samples), "Comparing the labels", "images")
-        scorer = _Scorer(dataset, sample, sizes)
+        part = parts[sample.name]
+        scorer = _Scorer(dataset, sample, sizes, cells.classes_without(part))
         for tile in by_image[sample.name]:
             features = tiles.features(tile)[map_name]
-            scorer.add(tile, probabilities(heads[parts[sample.name]], features, len(dataset.classes)))
+            scorer.add(tile, probabilities(heads[part], features, len(dataset.classes)))
         ranked += scorer.losses()
     yield Progress(len(samples), len(samples), "Comparing the labels", "images")
     return sorted(ranked, key=lambda entry: -entry.loss)
@@ -148,9 +149,11 @@ class _Scorer:
         dataset: The dataset.
         sample: The image.
         sizes: Sizes of the objects of earlier images, in cells of the logit grid; those of this image are appended.
+        seen: Indices of the classes that the head was trained on.
     """
 
-    def __init__(self, dataset: Dataset, sample: Sample, sizes: list[int]) -> None:
+    def __init__(self, dataset: Dataset, sample: Sample, sizes: list[int], seen: frozenset[int]) -> None:
+        self._seen = seen
         self._sample = sample
         self._names = [info.name for info in dataset.classes]
         self._has_background = dataset.classes[0].id == 0
@@ -196,6 +199,9 @@ class _Scorer:
     def _add_object(self, number: int, targets: IntArray, predicted: FloatArray) -> None:
         """Add the cells of an object: targets (N,) and probabilities (K, N)."""
         label = int(np.bincount(targets).argmax())
+        if label not in self._seen:  # The head can only tell objects of this class from background.
+            predicted = predicted.copy()
+            predicted[label] = predicted[int(self._has_background) :].sum(axis=0)
         sums = self._objects.setdefault(number, _Sums(label, np.zeros(len(predicted))))
         sums.cells += len(targets)
         sums.loss += float(-np.log(np.maximum(predicted[sums.label], _LEAST)).sum())

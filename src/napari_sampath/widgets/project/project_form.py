@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QPlainTextEdit, QWidget
 
-from ..canvas.shown_image import source_file
+from ..canvas.image_opening import show_layer_of
 from ..common.controls import button, column, label, plain_tooltip, row
 from ..common.question_panel import QuestionPanel
 from ..common.texts import plural
@@ -213,12 +213,8 @@ class ProjectForm(QWidget):
                 f"The file of '{image.name}' is missing ({image.file}); press Check to search for it."
             )
             return
-        layer = next((layer for layer in self._state.images() if source_file(layer) == path), None)
-        if layer is None:
+        if not show_layer_of(self._state.viewer, path):
             self.open_requested.emit(path)
-        else:
-            layer.visible = True
-            self._state.viewer.layers.selection.active = layer
 
     def _on_checked(self, project: Project, check: ProjectCheck) -> None:
         if project is not self._state.training.project:

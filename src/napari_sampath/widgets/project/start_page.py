@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
-from ...errors import ImageError, first_line
+from ...errors import ImageError
 from ...files import free_name
-from ...images.slides import is_slide
-from ..canvas.slide_layer import add_slide
+from ..canvas.image_opening import open_file
 from ..common.controls import button, button_grid, column, label, plain_tooltip
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
-
-logger = logging.getLogger(__name__)
 
 NOT_IN_A_PROJECT = (
     "Not in a project: you can annotate, segment and export any image. Annotations are saved as you make them; "
@@ -80,18 +76,9 @@ class StartPage(QWidget):
         opened, sentences = 0, []
         for path in paths:
             try:
-                if is_slide(path):
-                    add_slide(self._state.viewer, path)
-                    opened += 1
-                else:
-                    opened += bool(self._state.viewer.open(str(path), stack=False))
+                opened += open_file(self._state.viewer, path)
             except ImageError as error:
                 sentences.append(str(error))
-            except Exception as error:
-                logger.info("'%s' cannot be opened", path, exc_info=True)
-                sentences.append(
-                    f"'{path}' cannot be opened ({first_line(error)}); choose an image or a slide."
-                )
         if opened:
             sentences.insert(0, f"Opened {plural(opened, 'image')}.")
         if sentences:

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from ..common.controls import column, delete_widgets, label, plain_tooltip
 from ..common.pixmaps import thumbnail
-from ..common.text_table import Row, TextTable
 from ..common.texts import plural
+from .text_table import Row, TextTable
 
 if TYPE_CHECKING:
     from ...training.rounds.comparison import ClassScore, Comparison, WorstTile

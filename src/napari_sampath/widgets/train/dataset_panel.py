@@ -20,8 +20,8 @@ from ..common.controls import (
     row,
     set_items,
 )
-from ..common.text_table import Row, TextTable
 from ..common.texts import plural
+from .text_table import Row, TextTable
 
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary

@@ -9,10 +9,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
 
 from ..background.workers import JobRunner
 from ..common.base_dock import Dock
-from ..common.controls import button, label, row
+from ..common.controls import button, column, label, row
 from ..common.head_choice import missing_model
 from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
@@ -23,15 +24,22 @@ from .comparison import ComparisonView
 from .curves import CurvesPlot
 from .dataset_panel import DatasetPanel
 from .jobs import TrainingSettings, config_of, kinds_job, summary_job, train_job
+from .label_check import LabelCheckView
+from .label_jobs import check_labels_job
 from .script import train_script
 
 if TYPE_CHECKING:
     from ...training.rounds.heads_in_use import HeadsInUse
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
+    from .label_jobs import LabelCheck
 
 SAVING = "Images in the training set of this project are saved to it automatically."
 WELCOME = "Open a project to train: heads learn from the images that you add to its training set."
 
+LABELS_HINT = (
+    "Find labels that look wrong: compare each image with what small heads learn from the other images; nothing is "
+    "changed"
+)
 TRAIN_HINT = "Train a head on the dataset; you can continue annotating"
 
 
@@ -54,6 +62,10 @@ class TrainDock(Dock):
         self.form = SettingsForm(TrainingSettings())
         self._kinds_known = False
         self.train_button = button("Train", TRAIN_HINT, self.train)
+        self.labels_button = button("Check labels", LABELS_HINT, self.check_labels)
+        self.labels = LabelCheckView(self.state)
+        self._checks_labels = False
+        """Whether the job of `runner` checks labels, and does not train."""
         self.checklist = Checklist()
         self.stop_button = button(
             "Stop and keep the best", "End the training now and keep the best epoch so far", self._stop
@@ -77,18 +89,13 @@ class TrainDock(Dock):
         )
         self.script_button = script_button(self, self.script, self.status.say)
         self.cancel_on_close(self.runner, self.dataset_runner)
-        self.fill(
-            self.dataset,
-            self.checklist,
-            self.form,
-            row(self.train_button, self.stop_button, self.script_button),
-            self.plot,
-            self.status,
-            self.comparison.verdict,
-            self.head_in_use,
-            row(self.accept_button, self.roll_back_button),
-            self.comparison,
-        )
+        self.settings, self.results = QWidget(), QWidget()
+        buttons = row(self.train_button, self.stop_button, self.labels_button, self.script_button)
+        column(self.checklist, self.form, buttons, self.plot, parent=self.settings)
+        decisions = row(self.accept_button, self.roll_back_button)
+        column(self.comparison.verdict, self.head_in_use, decisions, self.comparison, parent=self.results)
+        self.fill(self.dataset, self.labels, self.settings, self.status, self.results)
+        self.column.setStretchFactor(self.labels, 100)  # It takes the free height while it is shown.
         self._connect()
         self.state.start()
         self.dataset_runner.start(kinds_job(), "listing the kinds of heads", self._on_kinds)
@@ -103,6 +110,9 @@ class TrainDock(Dock):
         ready = (
             self.checklist.show_requirements(summary) if heads is not None and self._kinds_known else False
         )
+        trains = self.runner.busy and not self._checks_labels
+        for part in (self.dataset, self.settings, self.results):
+            part.setVisible(self.labels.isHidden())
         self.checklist.setVisible(heads is not None and self._kinds_known and not self.runner.busy)
         self.train_button.setEnabled(heads is not None and ready and not self.runner.busy)
         in_use = None if heads is None or heads.current is None else str(heads.current)
@@ -113,7 +123,11 @@ class TrainDock(Dock):
             if missing
             else TRAIN_HINT
         )
-        self.stop_button.setVisible(self.runner.busy)
+        self.stop_button.setVisible(trains)
+        self.labels_button.setVisible(not trains)
+        self.labels_button.setEnabled(
+            summary is not None and sum(summary.images.values()) > 1 and not self.runner.busy
+        )
         self.stop_button.setEnabled(not self._stop_event.is_set())
         offered = None if heads is None else heads.offered
         previous = None if heads is None else heads.previous
@@ -150,6 +164,7 @@ class TrainDock(Dock):
             return
         from ...training.rounds.rounds import TrainingCurves  # `kinds_job` has imported torch by now.
 
+        self._checks_labels = False
         self.curves = TrainingCurves()
         settings = self.form.value()
         self.comparison.show_comparison(None)
@@ -161,6 +176,15 @@ class TrainDock(Dock):
             self.training.save_job(), folder, heads, settings, model, self.curves, self._stop_event
         )
         self.runner.start(job, f"training {settings.kind}", partial(self._on_trained, heads))
+
+    def check_labels(self) -> None:
+        """Rank the labels of the dataset in the background, and show those that look wrong."""
+        folder = self.training.folder
+        if folder is None:
+            return
+        self._checks_labels = True
+        job = check_labels_job(self.training.save_job(), folder, self.state.model or self.state.choice.name)
+        self.runner.start(job, "checking the labels", partial(self._on_labels, folder))
 
     def script(self) -> Script | str:
         """Return the training run of the settings shown as a script, or a sentence that explains why not."""
@@ -178,6 +202,8 @@ class TrainDock(Dock):
         self.runner.finished.connect(self.refresh)
         self.dataset_runner.failed.connect(self.status.say)
         self.training.message.connect(self.status.hear)
+        self.labels.message.connect(self.status.say)
+        self.labels.closed.connect(self.refresh)
         self.training.saved.connect(self.update_summary)
         self.training.changed.connect(self._on_training)
 
@@ -191,6 +217,8 @@ class TrainDock(Dock):
         self.update_summary()
 
     def _on_training(self) -> None:
+        if not self.labels.isHidden() and self.labels.folder != self.training.folder:
+            self.labels.close_check()
         if self.training.project is None:
             self.summary = None
             self.comparison.show_comparison(None)
@@ -206,6 +234,13 @@ class TrainDock(Dock):
     def _draw(self, _progress: object = None) -> None:
         if self.curves is not None:
             self.plot.show_curves(self.curves.losses, self.curves.dice, self.curves.epochs)
+
+    def _on_labels(self, folder: Path, check: LabelCheck) -> None:
+        if folder != self.training.folder:  # Another project was opened in the meantime.
+            return
+        self.labels.show_check(folder, check)
+        self.status.say("Nothing was changed. Click a number to see its labels, and a card to see its place.")
+        self.refresh()
 
     def _on_trained(self, heads: HeadsInUse, trained: Round) -> None:
         current = self.training.heads

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
-from .controls import delete_widgets, label
-from .pixmaps import swatch
+from ..common.controls import delete_widgets, label
+from ..common.pixmaps import swatch
 
 Row = tuple[tuple[int, int, int] | None, Sequence[str]]
 """Class colour (red, green, blue) or None, and the text of each column."""
