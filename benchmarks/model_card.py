@@ -114,8 +114,13 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     model, scores = score_prompts(args, output, worst)
     is_package = weights.samefile(shipped) and not args.images
     packaged = [load_head(name) for name in list_bundles()] if is_package else []
-    measurable = [head for head in packaged if _training_data(head, args).is_dir()]
-    reports = _score_heads([*measurable, *beside], args, model, output)
+    reports = _score_heads(
+        [(head, folder) for head in packaged for folder in _training_data(head, args) if folder.is_dir()]
+        + [(head, folder) for head in beside for folder in _training_data(head, args)],
+        args,
+        model,
+        output,
+    )
     write_model_card(args.card, weights, scores.prompts, reports, worst, scores.objects)
     if args.copy:
         args.copy.write_text(as_plain_text(args.card.read_text(encoding="utf-8")), encoding="utf-8")
@@ -124,24 +129,23 @@ def _run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _score_heads(
-    heads: Sequence[LoadedHead], args: argparse.Namespace, model: Model, output: Output
+    heads: Sequence[tuple[LoadedHead, Path]], args: argparse.Namespace, model: Model, output: Output
 ) -> list[dict[str, Any]]:
-    """Score heads, each on the dataset it was trained on."""
+    """Score heads, each on the folder of a dataset that it was trained on."""
     reports = []
-    for head in heads:
+    for head, folder in heads:
         own = model if model.name == head.encoder_name else None
         # Scoring the prompts took long, so an unsuitable head must not discard their scores.
         try:
-            job = evaluate_job(_training_data(head, args), head, args.split, own, args.max_images)
-            reports.append(output.run(job))
+            reports.append(output.run(evaluate_job(folder, head, args.split, own, args.max_images)))
         except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports
 
 
-def _training_data(head: LoadedHead, args: argparse.Namespace) -> Path:
-    """Return the folder of the dataset that a head was trained on, below the folder given as --data."""
-    return Path(args.data) / str(head.metadata.data.get("name"))
+def _training_data(head: LoadedHead, args: argparse.Namespace) -> list[Path]:
+    """Return the folders of the datasets that a head was trained on, below the folder given as --data."""
+    return [Path(args.data) / name for name in str(head.metadata.data.get("name")).split(" + ")]
 
 
 def write_model_card(

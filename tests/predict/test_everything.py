@@ -21,7 +21,7 @@ from napari_sampath.errors import ConfigError, DatasetError, PromptError
 from napari_sampath.formats.run_lengths import ColumnRuns, encode_coco
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
-from napari_sampath.predict import Model
+from napari_sampath.predict import Model, load_model
 from napari_sampath.predict.decoder.mask_upscaling import image_logits, local_mask
 from napari_sampath.predict.everything.crops import crop_frames
 from napari_sampath.predict.everything.everything import (
@@ -64,7 +64,8 @@ def test_defaults_are_sams() -> None:
     assert set(sams) - set(ours) == {"model", "point_grids", "output_mode"}
     own = {name: value for name, value in ours.items() if name not in sams}
     unchanged = {"drop_over_half_image": False, "tile_px": 0, "max_area_share": 1.0, "min_area_px": 0}
-    assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0}
+    windows = {"window_cells": 0, "whole_points_per_side": 0}
+    assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0} | windows
 
 
 def test_settings_are_those_of_the_model() -> None:
@@ -99,6 +100,36 @@ def test_large_images_are_segmented_tile_by_tile(model: Model) -> None:
     assert all(
         (result.mask.slices, pytest.approx(result.predicted_iou, abs=1e-4)) in found for result in inside
     )
+
+
+def test_windows_find_small_objects_and_the_second_grid_large_ones() -> None:
+    rows, cols = np.mgrid[:256, :256]
+    image = np.full((256, 256, 3), (235, 200, 220), dtype=np.uint8)
+    centres = [(48, 48), (48, 208), (112, 144), (208, 48), (208, 208)]
+    nuclei = [(rows - row) ** 2 + (cols - col) ** 2 < 14**2 for row, col in centres]
+    image[np.any(nuclei, axis=0)] = (90, 50, 140)
+    tiny = load_model("sampath-tiny")
+    windowed = EverythingSettings(
+        8,
+        pred_iou_thresh=0.3,
+        stability_score_thresh=0.3,
+        box_nms_thresh=1.0,
+        max_covered=0.2,
+        window_cells=16,
+    )
+    totals: set[float] = set()
+    masks = segment_everything(image, tiny, windowed, lambda progress: totals.add(progress.total))
+    assert totals == {64}
+    dense = [result.mask.to_dense((256, 256)) for result in masks]
+    for nucleus in nuclei:
+        assert max((mask & nucleus).sum() / (mask | nucleus).sum() for mask in dense) > 0.8
+    # No window shows 16 cells, a quarter of the image, beyond its point, and masks that it cuts off are dropped.
+    for result in masks:
+        corners = np.array(result.bbox_xywh[:2]), np.add(result.bbox_xywh[:2], result.bbox_xywh[2:])
+        assert np.abs(np.array(corners) - result.point_xy).max() < 64
+    both = replace(windowed, points_per_side=1, whole_points_per_side=2)
+    segment_everything(image, tiny, both, lambda progress: totals.add(progress.total))
+    assert totals == {64, 5}
 
 
 def test_masks_are_filtered_by_area(model: Model) -> None:
@@ -185,6 +216,8 @@ def test_no_selected_mask_is_covered_by_better_ones(
         ("min_mask_region_area", -5),
         ("tile_px", 5000),
         ("max_covered", 1.5),
+        ("window_cells", 12),
+        ("window_cells", 72),
     ],
 )
 def test_an_invalid_setting_gives_a_one_sentence_error(name: str, value: object) -> None:

@@ -43,13 +43,15 @@ INFO = EncoderInfo(
     model_card=MODEL_CARD,
     everything={
         "points_per_side": 24,
-        "pred_iou_thresh": 0.55,
+        "pred_iou_thresh": 0.52,
         "stability_score_thresh": 0.6,
         "box_nms_thresh": 1.0,
         "tile_px": 512,
         "max_area_share": 0.6,
         "max_covered": 0.2,
-        "size_weight": 0.1,
+        "size_weight": 0.2,
+        "window_cells": 16,
+        "whole_points_per_side": 8,
     },
 )
 PATH_INFO = EncoderInfo(

@@ -18,8 +18,10 @@ import torch
 
 from ...arrays import LocalMask
 from ...errors import ConfigError, PromptError
+from ...geometry import Frame
 from ...jobs import Job, Progress, run
 from ...tiling import SMALLEST_TILE_PX
+from ..decoder.point_windows import decode_windows, points_per_batch, supports_windows
 from ..decoder.prompt_decoder import PromptDecoder
 from ..head_tiles import head_tiles
 from ..model import as_pixels
@@ -37,9 +39,14 @@ from .whole_objects import select_whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import Tensor
+
     from ...arrays import FloatArray
-    from ...geometry import Frame
     from ..model import Model
+
+
+_OUTSIDE_WINDOW = -10.0
+"""Logit outside of the window of a point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,18 +155,28 @@ def segment_everything_job(
         raise ConfigError(
             f"crop_n_layers is {settings.crop_n_layers}, too many for an image of {hw[1]} x {hw[0]} px; give fewer."
         )
-    total = sum(len(frames) * settings.points_in_layer(n) ** 2 for n, frames in enumerate(layers))
+    reads_windows = settings.window_cells > 0 and supports_windows(decoder)
+    whole_points = settings.whole_points_per_side if reads_windows else 0
+    total = sum(
+        len(frames) * (whole_points**2 + settings.points_in_layer(n) ** 2) for n, frames in enumerate(layers)
+    )
     candidates: list[_Candidate] = []
     done = 0
     for number, frames in enumerate(layers):
         for frame in frames:
-            points = points_in(frame, settings.points_in_layer(number))
             yield Progress(done, total, "Encoding the image", "points")
             search = _CropSearch(pixels, hw, frame, model, decoder, settings)
-            for batch in np.array_split(points, range(search.batch, len(points), search.batch)):
-                yield Progress(done, total, "Segmenting everything", "points")
-                search.decode(batch)
-                done += len(batch)
+            grids = [(points_in(frame, settings.points_in_layer(number)), search.decode, search.batch)]
+            if reads_windows:
+                window_batch = points_per_batch(settings.window_cells)
+                grids = [(grids[0][0], search.decode_windows, window_batch)]
+                if whole_points:
+                    grids.append((points_in(frame, whole_points), search.decode, search.batch))
+            for points, decode, size in grids:
+                for start in range(0, len(points), size):
+                    yield Progress(done, total, "Segmenting everything", "points")
+                    decode(points[start : start + size])
+                    done += len(points[start : start + size])
             candidates += search.results()
     if settings.max_covered < 1:
         candidates = select_whole(candidates, hw, settings.max_covered, settings.size_weight)
@@ -189,7 +206,7 @@ class _CropSearch:
         self._hw, self._settings, self._decoder = hw, settings, decoder
         features = model.encode(pixels, frame)
         self._frame = features.frame
-        self._tile = decoder.activate(features.maps["embedding"])
+        self._embedding = features.maps["embedding"]
         self._screen = StabilityScreen(features.frame, decoder.logits_px, settings.stability_score_offset)
         self._candidates: list[_Candidate] = []
         self._max_area_px = settings.max_area_share * frame.height * frame.width
@@ -197,16 +214,42 @@ class _CropSearch:
 
     def decode(self, points_xy: FloatArray) -> None:
         """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass the filters."""
-        device = self._decoder.position.device
-        xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32).to(device)
-        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=device)
-        attended = self._decoder.attend(self._tile, (xy[:, None], labels))
-        chosen = torch.ones_like(attended.scores, dtype=torch.bool)
-        if self._settings.pred_iou_thresh > 0:
-            chosen = attended.scores > self._settings.pred_iou_thresh
-        logits = self._decoder.logits(attended, chosen)
-        scores = attended.scores[chosen]
+        xy = self._to_input(points_xy)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=xy.device)
+        tile = self._decoder.activate(self._embedding)
+        attended = self._decoder.attend(tile, (xy[:, None], labels))
+        chosen = self._is_good(attended.scores)
+        self._keep(
+            points_xy, self._decoder.logits(attended, chosen), attended.scores[chosen], chosen.nonzero()[:, 0]
+        )
+
+    def decode_windows(self, points_xy: FloatArray) -> None:
+        """Like `decode`, but the decoder reads a window around each point."""
+        side, full = self._settings.window_cells, self._decoder.logits_px
+        found = decode_windows(self._decoder, self._embedding, self._to_input(points_xy), side)
+        # Drop masks that a window cuts off.
+        windows = [Frame(row, col, 4 * side, 4 * side) for row, col in found.origins_rc]
+        inner = torch.stack([_inner_cells(window, full) for window in windows]).to(found.logits.device)
+        cut = ((found.logits > 0) & ~inner[:, None]).any(dim=(2, 3))
+        chosen = self._is_good(found.scores) & ~cut
         owners = chosen.nonzero()[:, 0]
+        logits = found.logits.new_full((len(owners), full, full), _OUTSIDE_WINDOW)
+        for target, values, owner in zip(logits, found.logits[chosen], owners.tolist(), strict=True):
+            target[windows[owner].slices] = values
+        self._keep(points_xy, logits, found.scores[chosen], owners)
+
+    def _to_input(self, points_xy: FloatArray) -> Tensor:
+        xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32)
+        return xy.to(self._decoder.position.device)
+
+    def _is_good(self, scores: Tensor) -> Tensor:
+        """Return which candidates (B, M) have a sufficient predicted IoU."""
+        if self._settings.pred_iou_thresh > 0:
+            return scores > self._settings.pred_iou_thresh
+        return torch.ones_like(scores, dtype=torch.bool)
+
+    def _keep(self, points_xy: FloatArray, logits: Tensor, scores: Tensor, owners: Tensor) -> None:
+        """Keep the candidates (K, 256, 256) of points (N, 2) that pass the filters."""
         threshold = self._settings.stability_score_thresh
         if threshold > 0:
             possible = self._screen.upper_bound(logits) >= threshold
@@ -239,6 +282,15 @@ class _CropSearch:
         boxes = [candidate.box for candidate in self._candidates]
         kept = without_duplicates(boxes, scores, self._settings.box_nms_thresh)
         return [self._candidates[index] for index in kept]
+
+
+def _inner_cells(window: Frame, full: int) -> Tensor:
+    """Return the cells (h, w) of a window that are not at an edge inside the tile, whose logits are (full, full)."""
+    inner = torch.ones(window.hw, dtype=torch.bool)
+    for cells, first, size in ((inner, window.top, window.height), (inner.T, window.left, window.width)):
+        cells[: int(first > 0)] = False
+        cells[size - int(first + size < full) :] = False
+    return inner
 
 
 def _merge_crops(candidates: Sequence[_Candidate], iou: float) -> list[_Candidate]:

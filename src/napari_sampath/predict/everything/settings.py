@@ -62,8 +62,17 @@ class EverythingSettings:
     """Of overlapping masks, the best has the highest predicted IoU times stability times area to the power of this;
     larger values prefer whole objects to their parts."""
 
+    window_cells: int = setting(0, min=0, max=64)
+    """Side of the window around each point that the decoder reads, in cells of 16 px of the square input, a multiple of
+    8; 0 reads the whole tile, as SAM. Masks that a window cuts off are dropped. Only for `sampath-tiny`."""
+    whole_points_per_side: int = setting(0, min=0)
+    """Points along each side of a second grid, for objects that are larger than a window; the decoder reads the whole
+    tile for these points. Not used if `window_cells` is 0."""
+
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.window_cells % 8:
+            raise ConfigError(f"window_cells is {self.window_cells}; give a multiple of 8 up to 64.")
         if self.points_in_layer(self.crop_n_layers) < 1:
             raise ConfigError(
                 f"points_per_side is {self.points_per_side}, which leaves no point in layer {self.crop_n_layers} "

@@ -1,20 +1,15 @@
-"""Decode many points of one tile, each in a window of the tile.
-
-A small object does not depend on cells far away, so for `sampath-tiny`, which is trained on parts of tiles, the decoder
-reads a window around each point. A window of 16 x 16 cells takes about a tenth of the time of the whole tile, one of
-8 x 8 cells a thirtieth.
-"""
+"""Decode many points of one tile, each in a window that suits the expected size of the objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ...arrays import GRID
-from ...encoders.tiny.tiny_prompts import MapPromptEncoder
+from ..decoder.point_windows import decode_windows, points_per_batch, supports_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,12 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...arrays import FloatArray
-    from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
     from ..decoder.prompt_decoder import PromptDecoder
 
 _SIDES = (8, 16, 24, 32, 48)
 """Possible sides of a window in cells; multiples of 8, which the decoder's U-Net needs."""
-_CELLS_PER_BATCH = 4096
 _SIZE_WEIGHT = 0.15
 """Amount by which the predicted IoU must be higher if the area is e times the expected area, or 1/e of it."""
 _CELLS_PER_DIAMETER = 2.5
@@ -48,7 +41,7 @@ class WindowLogits:
 def window_side(decoder: PromptDecoder, diameter_px: float) -> int:
     """Return the side of the windows, in cells, for objects of a diameter in pixels of the 1,024 px input."""
     needed = _CELLS_PER_DIAMETER * diameter_px * GRID / decoder.input_px
-    fits = isinstance(decoder.prompt_encoder, MapPromptEncoder)
+    fits = supports_windows(decoder)
     return next((side for side in _SIDES if fits and side >= needed), GRID)
 
 
@@ -69,7 +62,7 @@ def decode_points(
     """
     xy = torch.as_tensor(points_xy, dtype=torch.float32).to(decoder.position.device)
     decode = _whole_tile if side == GRID else _windows
-    size = decoder.batch if side == GRID else max(1, _CELLS_PER_BATCH // side**2)
+    size = decoder.batch if side == GRID else points_per_batch(side)
     for batch in xy.split(size):
         yield decode(decoder, embedding, batch, side, area)
 
@@ -91,31 +84,8 @@ def _best(logits: Tensor, scores: Tensor, origins: list[tuple[int, int]], area: 
     return list(map(WindowLogits, values, scores[rows, chosen].tolist(), origins))
 
 
-@torch.inference_mode()
 def _windows(
     decoder: PromptDecoder, embedding: Tensor, xy: Tensor, side: int, area: float
 ) -> list[WindowLogits]:
-    # `window_side` returns a window for these types only.
-    prompts = cast("MapPromptEncoder", decoder.prompt_encoder)
-    masks = cast("SpreadingMaskDecoder", decoder.mask_decoder)
-    # Cut a window out of the features and of their positions around each point.
-    cell_px = decoder.input_px // GRID
-    first = (xy / cell_px - side / 2).round().clamp(0, GRID - side).to(torch.int64)
-    places = [(slice(row, row + side), slice(col, col + side)) for col, row in first.tolist()]
-    cells = torch.stack([embedding[:, rows, cols] for rows, cols in places]).to(decoder.position)
-    position = torch.stack([decoder.position[0][:, rows, cols] for rows, cols in places])
-    # Embed the points: tokens by their place in the tile, maps by their place in the window.
-    labels = torch.ones(len(xy), 1, dtype=torch.int64, device=xy.device)
-    part = slice(0, side), slice(0, side)
-    tokens, _ = prompts.embed((xy[:, None], labels), None, None, (slice(0, 8), slice(0, 8)))
-    _, dense = prompts.embed(((xy - cell_px * first)[:, None], labels), None, None, part)
-    dense = masks.spread_prompt(cells, dense)
-    # Continue as in SAM's mask decoder.
-    output = torch.cat([masks.iou_token.weight, masks.mask_tokens.weight]).expand(len(xy), -1, -1)
-    attended, attended_cells = masks.transformer(cells + dense, position, torch.cat([output, tokens], dim=1))
-    scores = masks.iou_prediction_head(attended[:, 0])[:, 1:]
-    networks = masks.output_hypernetworks_mlps
-    kernels = torch.stack([networks[n](attended[:, 1 + n]) for n in range(1, len(networks))], dim=1)
-    upscaled = masks.output_upscaling(attended_cells.transpose(1, 2).reshape_as(cells))
-    logits = torch.einsum("bmc,bchw->bmhw", kernels, upscaled)
-    return _best(logits, scores, [(4 * row, 4 * col) for col, row in first.tolist()], area)
+    batch = decode_windows(decoder, embedding, xy, side)
+    return _best(batch.logits, batch.scores, batch.origins_rc, area)
