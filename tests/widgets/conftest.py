@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,17 +98,24 @@ def _add_scene() -> None:
         ViewerModel.scene = property(lambda viewer: viewer)
 
 
-def once_per_method(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Remember the result for each method: napari inspects thousands of signatures whenever layers are added."""
+def once_per_function(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Remember the result for each function: napari inspects thousands of signatures whenever layers are added."""
+    from napari.utils.events.event import EmitterGroup, EventEmitter
+
     results: dict[Any, bool] = {}
 
     def remembered(callback: Any) -> bool:
-        function = getattr(callback, "__func__", None)
-        if function is None:
+        if isinstance(callback, MethodType):
+            key: Any = callback.__func__
+        elif isinstance(callback, FunctionType) and not hasattr(callback, "__wrapped__"):
+            key = callback.__code__  # napari defines the same closures anew for each layer.
+        elif isinstance(callback, EmitterGroup | EventEmitter):
+            key = type(callback)
+        else:
             return check(callback)
-        if function not in results:
-            results[function] = check(callback)
-        return results[function]
+        if key not in results:
+            results[key] = check(callback)
+        return results[key]
 
     return remembered
 
@@ -141,7 +149,7 @@ def screen(qapp: Any) -> Iterator[ViewerPool]:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
         patch.setattr(cropped_visual, "FIRST_MS", 0)
         patch.setattr(
-            EventEmitter, "_check_signature", staticmethod(once_per_method(EventEmitter._check_signature))
+            EventEmitter, "_check_signature", staticmethod(once_per_function(EventEmitter._check_signature))
         )
         yield screen
         screen.close()
