@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import itertools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.display import can_start_display, start_display
 from support.golden import Golden
 from support.paths import ROOT, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Libraries create millions of permanent objects; searching them for garbage at the usual rate takes a minute.
 gc.set_threshold(50_000, 20, 100)
@@ -93,10 +98,18 @@ def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New folders in a folder of their own: pytest reads the names of all folders whenever it makes one beside them."""
+    parent = tmp_path_factory.mktemp("sampath-homes")
+    return (parent / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test, and the processes it starts, its own cache, settings and journals."""
-    folder = tmp_path_factory.mktemp("sampath-home")
+    folder = next(homes)
+    folder.mkdir()
     monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
     monkeypatch.setenv("SAMPATH_USER_DATA", str(folder / "data"))
     monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # equal features on every processor
