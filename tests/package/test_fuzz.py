@@ -61,6 +61,8 @@ def test_a_minute_of_damaged_files(tmp_path: Path) -> None:
         "60",
         "--count",
         "20000",
+        "--jobs",
+        "1",
         "--keep",
         str(tmp_path),
     ]
