@@ -249,11 +249,77 @@ def test_a_result_at_the_same_path_is_planned_again(slide: Path, tmp_path: Path)
     worker.close_plan()
 
 
+def test_neighbouring_blocks_go_to_the_same_worker(client: Any) -> None:
+    places: dict[str, int] = {}
+
+    def place(name: str, following: str | None) -> tuple[str, int, str | None]:
+        return name, os.getpid(), following
+
+    def keep(answer: tuple[str, int, str | None]) -> None:
+        name, places[name], following = answer
+        assert following == {"a": "b", "b": "c", "d": "e", "e": "f"}.get(name)
+
+    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    work = {"a": 1, "b": 3, "c": 2, "d": 1, "e": 4, "f": 1}
+    job = running._mapped(client, workers, place, work, "Segmenting", "tiles", str, keep, with_next=True)
+    with client.as_current():
+        assert run(job) == {}
+    assert len({places[name] for name in "abc"}) == len({places[name] for name in "def"}) == 1
+    assert len(set(places.values())) == len(workers) == 2
+
+
+def test_a_block_that_loses_its_workers_is_named_and_the_run_goes_on(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(name: str) -> None:
+        if name == "0_1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 1)
+    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    work = {"0_0": 1, "0_1": 1, "1_0": 1}
+    with client.as_current():
+        failed = run(
+            running._mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name)
+        )
+    assert list(failed) == ["0_1"]
+    assert failed["0_1"].startswith(
+        "The block in row 0, column 1 was given up, because its workers were lost"
+    )
+
+
+@pytest.mark.parametrize("order", ["0123", "1032", "0213"])
+def test_the_next_block_begins_while_one_is_written(
+    order: str, slide: Path, expected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any order, with a block that was announced as the next one or not."""
+    from napari_sampath.heads import load_head
+    from napari_sampath.images.slides import open_slide
+    from napari_sampath.images.slides.tissue import Tissue, save_tissue
+    from napari_sampath.predict.whole_slide import SlidePlan
+
+    head, path = load_head("gland-cnn"), tmp_path / "a.ome.zarr"
+    model = ModelSpec(head.encoder_name, None, "cpu", "float32")
+    with open_slide(slide) as opened:
+        plan = SlidePlan.make(
+            opened, head, worker.model_of(model), path, Tissue(np.ones((1, 1), bool), max(HW))
+        )
+    save_tissue(path / "tissue.npz", plan.tissue)
+    spec = SlideSpec(str(slide), "gland-cnn", model, str(path), str(path / "tissue.npz"))
+    names = [block.name for block in plan.result.blocks]
+    for number in map(int, order):
+        worker.compute_block(spec, names[number], names[number + 1] if number < 3 else None)
+    worker.close_plan()
+    one, other = (SlideResult(result, HW) for result in (path, expected))
+    assert all(map(one.is_done, one.blocks))
+    np.testing.assert_array_equal(one.classes((0, 0, *HW)), other.classes((0, 0, *HW)))
+
+
 def test_a_scheduler_that_is_lost_in_a_run() -> None:
     cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
     client = distributed.Client(cluster.scheduler_address, timeout=0.5, set_as_default=False)
     with client, client.as_current():
-        job = running._mapped(client, str, {"a": 1}, "Segmenting", "tiles", str)
+        job = running._mapped(client, ["tcp://127.0.0.1:1"], str, {"a": 1}, "Segmenting", "tiles", str)
         next(job)
         cluster.close()
         with pytest.raises(SampathError, match="Segmenting ended early, because the connection"):

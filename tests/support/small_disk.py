@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 SIZE_BYTES = 256 * 1024
 
 
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder on its own file system of 256 KiB; skip the test if it cannot be mounted."""
+def mounted(tmp_path: Path, size_bytes: int = SIZE_BYTES) -> Iterator[Path]:
+    """Yield a folder on its own file system of this size; skip the test if it cannot be mounted."""
     if not sys.platform.startswith("linux"):
         pytest.skip("needs Linux: a small file system is mounted")
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     try:
         result = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:

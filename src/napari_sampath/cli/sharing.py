@@ -25,7 +25,7 @@ def add_sharing(parser: argparse._ActionsContainer, unit: str) -> None:
         "--part",
         default=ALL,
         metavar="I/N",
-        help=f"compute every N-th {unit}, from the I-th on: N processes, or the tasks of an array job, share the work",
+        help=f"compute the I-th of N shares of the {unit}s: N processes, or the tasks of an array job, share the work",
     )
     parser.add_argument(
         "--scheduler",

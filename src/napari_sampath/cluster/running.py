@@ -48,10 +48,12 @@ def cluster_slide_job(
     result = plan.result
     missing = {block.name: block for block in plan.wanted if not result.is_done(block)}
     with _connected(address) as client:
-        _check_workers(client, address, partial(worker.plan_of, spec))
+        workers = _check_workers(client, address, partial(worker.plan_of, spec))
         tiles = {name: plan.tiles(block) for name, block in missing.items()}
         compute = partial(worker.compute_block, spec)
-        failed = yield from _mapped(client, compute, tiles, plan.label, "tiles", _block_name)
+        failed = yield from _mapped(
+            client, workers, compute, tiles, plan.label, "tiles", _block_name, with_next=True
+        )
         found = None
         if objects is not None and not failed:
             store = BlockObjectStore(result.path, settings_name(objects))
@@ -60,7 +62,8 @@ def cluster_slide_job(
             ]
             names = {block.name: 1 for block in ready}
             separate = partial(worker.separate_objects, spec, settings=objects)
-            failed = yield from _mapped(client, separate, names, "Separating objects", "blocks", _block_name)
+            label = "Separating objects"
+            failed = yield from _mapped(client, workers, separate, names, label, "blocks", _block_name)
     if objects is not None and not failed:
         found = yield from slide_objects_job(result, objects)
     computed = sum(result.is_done(block) for block in missing.values())
@@ -88,11 +91,12 @@ def cluster_encode_job(
         SampathError: If a worker cannot take part.
     """
     with _connected(address) as client:
-        _check_workers(client, address, partial(worker.model_of, spec.model))
+        workers = _check_workers(client, address, partial(worker.model_of, spec.model))
         tiles: list[int] = []
         work = dict.fromkeys(paths, 1)
         encode = partial(worker.encode_image, spec)
-        failed = yield from _mapped(client, encode, work, "Encoding images", "images", str, tiles.append)
+        label = "Encoding images"
+        failed = yield from _mapped(client, workers, encode, work, label, "images", str, tiles.append)
     return sum(tiles), failed
 
 
@@ -148,8 +152,8 @@ def _connected(address: str) -> Iterator[Any]:
         yield client
 
 
-def _check_workers(client: Any, address: str, action: Callable[[], object]) -> None:
-    """Raise an error unless all workers have this version and can take part."""
+def _check_workers(client: Any, address: str, action: Callable[[], object]) -> list[str]:
+    """Return the addresses of all workers, or raise an error unless they have this version and can take part."""
     from .. import __version__
 
     answers: Mapping[str, tuple[str, str]] = _ask(client, address, worker.check, action)
@@ -161,6 +165,7 @@ def _check_workers(client: Any, address: str, action: Callable[[], object]) -> N
             )
         if message:
             raise SampathError(f"The worker {place} cannot take part: {message}")
+    return sorted(answers)
 
 
 def _ask(client: Any, address: str, function: Callable[..., Any], *args: Any) -> Mapping[str, Any]:
@@ -179,23 +184,30 @@ def _ask(client: Any, address: str, function: Callable[..., Any], *args: Any) ->
 
 def _mapped(
     client: Any,
-    function: Callable[[str], Any],
+    workers: Sequence[str],
+    function: Callable[..., Any],
     work: Mapping[str, int],
     label: str,
     unit: str,
     name_of: Callable[[str], str],
     on_result: Callable[[Any], object] = lambda _: None,
+    with_next: bool = False,
 ) -> Job[dict[str, str]]:
     """Run a function on the workers for each name, and wait.
 
+    Each worker gets consecutive names, so that neighbouring blocks share tiles; a worker that has finished its names
+    takes over those of others.
+
     Args:
         client: The connection.
+        workers: Addresses of the workers.
         function: Called with each name.
         work: Name -> its amount of work, for the progress.
         label: Description for the progress.
         unit: Unit of the progress.
         name_of: Describes a name in messages.
         on_result: Called with each return value.
+        with_next: Call `function` also with the name that the worker gets next, or None.
 
     Returns:
         Name -> message of each call that failed.
@@ -207,7 +219,11 @@ def _mapped(
 
     total, done, failed = sum(work.values()), 0, {}
     yield Progress(0, total, label, unit)
-    futures = {client.submit(function, name, pure=False): name for name in work}
+    futures = {}
+    for number, (share, name, following) in enumerate(_shared(work, len(workers))):
+        place = {"workers": [workers[share]], "allow_other_workers": True, "priority": -number}
+        names = (name, following) if with_next else (name,)
+        futures[client.submit(function, *names, pure=False, **place)] = name
     pending = set(futures)
     try:
         while pending:
@@ -233,6 +249,16 @@ def _mapped(
         with contextlib.suppress(Exception):  # The connection may be lost.
             client.cancel(list(pending), force=True)
     return failed
+
+
+def _shared(work: Mapping[str, int], count: int) -> list[tuple[int, str, str | None]]:
+    """Divide work into consecutive shares; returns the share of each name, the name, and the next one of its share."""
+    from ..predict.whole_slide.slide_plan import shares
+
+    names, parts = list(work), shares(list(work.values()), count)
+    ahead = zip(names[1:], parts[1:], parts, strict=False)
+    following = [name if part == previous else None for name, part, previous in ahead]
+    return list(zip(parts, names, [*following, None], strict=False))
 
 
 def _message(what: str, error: BaseException) -> str:

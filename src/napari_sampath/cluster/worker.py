@@ -17,7 +17,7 @@ from ..jobs import run
 if TYPE_CHECKING:
     from ..predict import Model
     from ..predict.instances.settings import InstanceSettings
-    from ..predict.whole_slide import SlidePlan
+    from ..predict.whole_slide import BlockStream, SlidePlan
     from .spec import EncodeSpec, ModelSpec, SlideSpec
 
 _Stamp: TypeAlias = tuple[int, int] | None
@@ -62,23 +62,27 @@ def plan_of(spec: SlideSpec) -> SlidePlan:
     # The result at the same path states the head, and both it and the weights may be others than last time.
     made_from = (spec, record.read_bytes() if record.exists() else b"", _stamp(spec.model.weights))
     with _one:
-        for known, plan in _plans:
+        for known, stream in _plans:
             if known == made_from:
-                return plan
+                return stream.plan
+        from ..predict.whole_slide import BlockStream
+
         close_plan()
         plan = _make_plan(spec)
-        _plans.append((made_from, plan))
+        _plans.append((made_from, BlockStream(plan)))
         return plan
 
 
-_plans: list[tuple[tuple[SlideSpec, bytes, _Stamp], SlidePlan]] = []
-"""The last plan, whose slide is open, and what it was made from."""
+_plans: list[tuple[tuple[SlideSpec, bytes, _Stamp], BlockStream]] = []
+"""What the last plan was made from, and the computation of its blocks; its slide is open."""
 
 
 def close_plan() -> None:
     """Close the slide of the last plan."""
     while _plans:
-        _plans.pop()[1].slide.slide.close()
+        stream = _plans.pop()[1]
+        stream.close()
+        stream.plan.slide.slide.close()
 
 
 def _make_plan(spec: SlideSpec) -> SlidePlan:
@@ -132,15 +136,20 @@ def precision_of(spec: ModelSpec) -> str:
     return resolve_precision(spec.precision, resolve_device(spec.device))
 
 
-def compute_block(spec: SlideSpec, name: str) -> None:
-    """Compute a block of a slide and write it into the result, if nobody has."""
-    from ..predict.whole_slide import block_job
+def compute_block(spec: SlideSpec, name: str, following: str | None = None) -> None:
+    """Compute a block of a slide and write it into the result, if nobody has.
 
+    Args:
+        spec: The run.
+        name: Name of the block.
+        following: Name of the block that this worker probably gets next. Its first tiles are encoded while the block is
+            written.
+    """
     with _one:
         plan = plan_of(spec)
-        block = next(block for block in plan.result.blocks if block.name == name)
-        if not plan.result.is_done(block):
-            run(block_job(plan, block))
+        blocks = {block.name: block for block in plan.result.blocks}
+        if not plan.result.is_done(blocks[name]):
+            _plans[0][1].compute(blocks[name], blocks.get(following or ""))
 
 
 def separate_objects(spec: SlideSpec, name: str, settings: InstanceSettings) -> None:

@@ -90,8 +90,9 @@ class Canvas:
         if top > self._top:
             done = top - self._top
             self._finish_rows(done)
-            self._band[:, :-done] = self._band[:, done:]
-            self._band[:, -done:] = 0
+            for values in self._band:  # one by one, because numpy copies the overlapping rows first
+                values[:-done] = values[done:]
+                values[-done:] = 0
             self._top = top
         height, width = rows.stop - rows.start, cols.stop - cols.start
         weight = self._row_weights[frame.top][rows, None] * self._col_weights[frame.left][cols]

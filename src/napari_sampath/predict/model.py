@@ -116,7 +116,9 @@ class Model:
         (features,) = self.read_tiles(image, [frame], spec)
         return features
 
-    def read_tiles(self, image: Any, frames: Iterable[Frame], spec: FeatureSpec) -> Iterator[Features]:
+    def read_tiles(
+        self, image: Any, frames: Iterable[Frame], spec: FeatureSpec, in_memory: bool = True
+    ) -> Iterator[Features]:
         """Yield the maps that a head reads for each tile: those of the encoder, and the input image if needed.
 
         The encoder does not run for heads that read only the image.
@@ -125,11 +127,12 @@ class Model:
             image: (H, W, 3) uint8 RGB, the whole image; other arrays are converted like image files.
             frames: The tiles.
             spec: Feature specification of the head.
+            in_memory: As for `encode_tiles`.
         """
         pixels = as_pixels(image)
         names = [feature_map.name for feature_map in spec.maps]
         encoded: Iterable[Features] = (
-            self.encode_tiles(pixels, frames)
+            self.encode_tiles(pixels, frames, in_memory=in_memory)
             if names != [IMAGE]
             else (Features({}, self.encoder.adapt_frame(frame), self.name) for frame in frames)
         )
@@ -141,7 +144,7 @@ class Model:
             yield Features(maps, frame, self.name)
 
     def encode_tiles(
-        self, image: Any, frames: Iterable[Frame], batch: int | None = None
+        self, image: Any, frames: Iterable[Frame], batch: int | None = None, in_memory: bool = True
     ) -> Iterator[Features]:
         """Yield the features of several tiles in the given order, from the store or computed.
 
@@ -149,12 +152,15 @@ class Model:
             image: As for `encode`.
             frames: The tiles.
             batch: Tiles per batch, if they fit in memory; chosen for the device if left out.
+            in_memory: Whether the store also keeps the features in memory; False if they are too many to be read again
+                soon.
 
         Raises:
             ImageError: If the array is not an image.
             ConfigError: If the device has too little memory.
         """
-        return self.tiles.encode(as_pixels(image), frames, self.store, batch)
+        store = self.store if in_memory or self.store is None else self.store.on_disk()
+        return self.tiles.encode(as_pixels(image), frames, store, batch)
 
     def encode_job(
         self, image: Any, frames: Sequence[Frame], batch: int | None = None

@@ -205,6 +205,10 @@ def upscaled_probabilities(frame: Frame, logits: FloatArray, part: Part = WHOLE)
     Returns:
         (K, h, w) float32, class probabilities; they sum to 1.
     """
-    large = np.stack([image_logits(frame, channel, *part) for channel in logits])
+    first = image_logits(frame, logits[0], *part)
+    large = np.empty((len(logits), *first.shape), dtype=np.float32)
+    large[0] = first
+    for number, channel in enumerate(logits[1:], start=1):
+        large[number] = image_logits(frame, channel, *part)
     probabilities: FloatArray = torch.from_numpy(large).softmax(dim=0).numpy()
     return probabilities

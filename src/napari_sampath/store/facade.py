@@ -61,6 +61,10 @@ class Store:
         )
         return cls(MemoryTier(memory_bytes), disk)
 
+    def on_disk(self) -> Store:
+        """Return a store with the same disk tier that keeps nothing in memory."""
+        return Store(MemoryTier(0), self.disk)
+
     @property
     def keeps(self) -> bool:
         """True if stored features will be available to later processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,20 @@ from napari_sampath.images.slides.tissue import Tissue, find_tissue
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import segment
 from napari_sampath.predict.head_tiles import head_tiles
-from napari_sampath.predict.whole_slide import slide_run_job
+from napari_sampath.predict.whole_slide import SlidePlan, plan_job, slide_run_job
+from napari_sampath.store import DiskTier, MemoryTier, Store
+from support import small_disk
 from support.models.patches import PatchEncoder, disc_image, patch_model
 
 CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
 HW = (1100, 1600)
 BLOCK_PX = 800
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk that has room for the result: thousands of chunks of 4 KiB."""
+    yield from small_disk.mounted(tmp_path, 2**23)
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +128,43 @@ def test_parts_together_equal_one_run(slide, model, tmp_path: Path) -> None:
         assert SlideResult(path, HW).is_complete == (number == 1)
     labels, _ = read_all(path)
     np.testing.assert_array_equal(labels, segment(slide[:], head, model).labels)
+
+
+def test_parts_of_different_counts_complete_one_result(slide, tmp_path: Path) -> None:
+    head, path, model = make_head(), tmp_path / "result.ome.zarr", patch_model()
+    for part in ((1, 2), (2, 3), (3, 3)):
+        run(slide_run_job(slide, head, model, path, everywhere(slide), part=part))
+    assert SlideResult(path, HW).is_complete
+    labels, _ = read_all(path)
+    np.testing.assert_array_equal(labels, segment(slide[:], head, model).labels)
+
+
+def test_a_full_disk_ends_a_run_after_the_last_whole_block(slide, model, small: Path) -> None:
+    head, path, tissue = make_head(), small / "result.ome.zarr", everywhere(slide)
+    on_first = SlidePlan.make(slide, head, model, path, tissue)
+    blocks = iter(on_first.result.blocks)
+    full: list[Path] = []
+    with pytest.raises(StorageError, match=r"cannot be written .*free some space"):
+        run(plan_job(on_first, on_block=lambda _: full.append(small_disk.fill(small)) if not full else None))
+    assert on_first.result.is_done(next(blocks))
+    assert not on_first.result.is_complete
+    full[0].unlink()
+    assert run(slide_run_job(slide, head, model, path, tissue)).skipped > 0
+    np.testing.assert_array_equal(read_all(path)[0], segment(slide[:], head, model).labels)
+
+
+def test_features_of_a_slide_are_kept_on_disk_only(slide, tmp_path: Path) -> None:
+    model, tissue = patch_model(), left_part(slide)
+    model.store = Store(MemoryTier(2**28), DiskTier(tmp_path / "features", 2**30))
+    for number, name in enumerate(("first", "second")):
+        run(slide_run_job(slide, make_head(number), model, tmp_path / f"{name}.ome.zarr", tissue))
+        if number == 0:
+            passes = model.encoder.passes
+    assert passes > 0
+    assert model.encoder.passes == passes, "another head uses the features of the first run"
+    info = model.store.info()
+    assert info.disk is not None
+    assert (info.memory.entries, info.disk.entries) == (0, passes)
 
 
 def test_only_tiles_with_tissue_are_computed(slide, model, tmp_path: Path) -> None:

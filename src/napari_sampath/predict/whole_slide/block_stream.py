@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ..blending import Canvas, part_of
 from ..lookahead import iterate_ahead, map_ahead
 from ..segmentation import tile_logits, upscaled_probabilities
+from .heap import return_freed_arrays
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
@@ -48,6 +49,68 @@ class _Tile:
     logits: FloatArray | None = None
 
 
+class BlockStream:
+    """Computes blocks one by one; while a block is written, the first tiles of the next one are encoded.
+
+    Args:
+        plan: The run.
+    """
+
+    def __init__(self, plan: SlidePlan) -> None:
+        self.plan = plan
+        self._coming: deque[Block] = deque()
+        self._started: Generator[int] | None = None
+        self._expected: Block | None = None
+
+    def compute(self, block: Block, following: Block | None = None) -> None:
+        """Compute a block and write it.
+
+        Args:
+            block: The block.
+            following: The block that will probably be computed next.
+
+        Raises:
+            StorageError: If the block cannot be written.
+        """
+        try:
+            for _ in range(2):
+                if self._started is None or self._expected != block:
+                    self._restart(block)
+                if following is not None:
+                    self._coming.append(following)
+                self._expected = following
+                if self._is_written(block):
+                    return
+                # The blocks ended before this one was added.
+                self._expected = None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop encoding tiles ahead."""
+        if self._started is not None:
+            self._started.close()
+        self._started = self._expected = None
+
+    def _restart(self, block: Block) -> None:
+        self.close()
+        self._coming = deque([block])
+        self._started = compute_blocks(self.plan, self._blocks(self._coming))
+
+    @staticmethod
+    def _blocks(coming: deque[Block]) -> Iterator[Block]:
+        while coming:
+            yield coming.popleft()
+
+    def _is_written(self, block: Block) -> bool:
+        """Continue until a block is complete, or all blocks are."""
+        for _ in self._started or ():
+            if self.plan.result.is_done(block):
+                return True
+        return self.plan.result.is_done(block)
+
+
 def compute_blocks(
     plan: SlidePlan, blocks: Iterable[Block], on_block: Callable[[Block], object] = lambda block: None
 ) -> Generator[int]:
@@ -69,6 +132,7 @@ def compute_blocks(
         plan.result.write(block, canvas.labels, canvas.confidence)
         on_block(block)
 
+    return_freed_arrays()
     done, canvas = 0, None
     written: Future[None] | None = None
     with ExitStack() as stack:
@@ -123,7 +187,7 @@ def _encoded(plan: SlidePlan, blocks: Iterable[Block]) -> Generator[_Tile]:
                 tile.logits, tile.same = tile.same.logits, None
             yield tile
 
-    for features in plan.model.read_tiles(plan.slide, missing(), network.spec):
+    for features in plan.model.read_tiles(plan.slide, missing(), network.spec, in_memory=False):
         yield from ready()
         tile = waiting.popleft()
         del computing[tile.frame]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -98,13 +99,8 @@ class SlidePlan:
         """
         if count == 1:
             return self.wanted
-        tiles = [self.tiles(block) for block in self.wanted]
-        blocks = []
-        for block, own, end in zip(self.wanted, tiles, accumulate(tiles), strict=True):
-            middle = (end - own / 2) / sum(tiles)
-            if int(middle * count) == number - 1:
-                blocks.append(block)
-        return tuple(blocks)
+        parts = shares([self.tiles(block) for block in self.wanted], count)
+        return tuple(block for block, part in zip(self.wanted, parts, strict=True) if part == number - 1)
 
     def frames(self, block: Block) -> list[Frame]:
         """Return the tiles that reach into a block, row by row."""
@@ -118,6 +114,21 @@ class SlidePlan:
     def is_shared(self, frame: Frame) -> bool:
         """Return True if a tile reaches into several blocks."""
         return len(self.result.blocks_in(_box(frame))) > 1
+
+
+def shares(amounts: Sequence[int], count: int) -> list[int]:
+    """Divide a sequence of work into consecutive shares of about the same size.
+
+    Args:
+        amounts: Amount of work of each item.
+        count: Number of shares.
+
+    Returns:
+        The share of each item, 0 to count - 1, in ascending order.
+    """
+    total = sum(amounts)
+    middles = (end - amount / 2 for end, amount in zip(accumulate(amounts), amounts, strict=True))
+    return [int(middle / total * count) for middle in middles]
 
 
 def scale_factor(slide: Slide, head: LoadedHead, mpp: float | None = None) -> tuple[float, tuple[str, ...]]:

@@ -122,10 +122,3 @@ def _check_part(part: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= number <= count:
         raise ConfigError(f"The part {number}/{count} does not exist; give a number from 1 to {count}.")
     return part
-
-
-def block_job(plan: SlidePlan, block: Block) -> Job[None]:
-    """Make a job that computes one block of a plan and writes it."""
-    total = plan.tiles(block)
-    for done in compute_blocks(plan, [block]):
-        yield Progress(done, total, plan.label, "tiles")
