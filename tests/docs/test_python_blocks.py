@@ -16,7 +16,7 @@ from support.paths import ROOT
 
 NOT_RUN = {
     "ns.import_head(": "the checkpoints of other authors are not here; tests/heads imports files of the same form",
-    "SLURMCluster(": "dask-jobqueue and a cluster are not here",
+    "SLURMCluster(": "tests/docs/test_cluster_and_server_pages.py runs it with scripts in place of SLURM",
     "ns.adapt(": "tests/training/test_adaptation.py calls it with few steps",
     "ns.train(": "tests/training/test_training.py calls it with few steps",
     "ns.segment_everything(": "takes minutes; tests/predict calls it with few points",

@@ -207,6 +207,20 @@ def test_a_server_that_is_gone_is_replaced_by_this_machine(token_file: Path) -> 
         connect(address, token_file)
 
 
+def test_a_server_that_is_restarted_between_two_tiles_goes_on(token_file: Path) -> None:
+    model = patch_model()
+    with serving(patch_model()) as address:
+        server = connect(address, token_file)
+        said = messages(server)
+        model.tiles.use_server(server)
+        first = list(model.encode_tiles(PIXELS, FRAMES[:1]))
+    with serving(patch_model(), port=int(address.rpartition(":")[2])):
+        rest = list(model.encode_tiles(PIXELS, FRAMES[1:]))
+    assert (said, model.encoder.passes) == ([], 0)
+    for features, expected in zip(first + rest, local_features(), strict=True):
+        assert torch.equal(features.maps["embedding"], expected)
+
+
 def test_a_tunnel_does_not_lead_through_a_proxy(
     address: str, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

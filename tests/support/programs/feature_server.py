@@ -17,9 +17,11 @@ Change = Callable[[bytes], bytes | None]
 
 
 @contextlib.contextmanager
-def serving(model: Model, certificate: Path | None = None, key: Path | None = None) -> Iterator[str]:
+def serving(
+    model: Model, certificate: Path | None = None, key: Path | None = None, port: int = 0
+) -> Iterator[str]:
     """Serve a model and give the address."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     server = make_server(model, TOKEN, "127.0.0.1", 0, certificate, key)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
