@@ -1,6 +1,6 @@
 """Measure work on whole-slide images and write docs/slides-benchmark.md.
 
-python -m benchmarks.slides            everything (`make bench-slides`); about four minutes on two cores
+python -m benchmarks.slides            everything (`make bench-slides`); about ten minutes on two cores
 python -m benchmarks.slides --quick    checks that everything runs; the numbers are meaningless
 
 The slide of 100,352 px is made from `slides/CMU-1-Small-Region.svs` (CC0) in the folder SAMPATH_DATA.

@@ -21,23 +21,26 @@ _DISTINCT = 512
 """Distinct encoded tiles per level; encoding all would take an hour."""
 
 
-def write_large_slide(source: Path, target: Path, side_px: int = SIDE_PX, levels: int = _LEVELS) -> None:
+def write_large_slide(
+    source: Path, target: Path, side_px: int = SIDE_PX, levels: int = _LEVELS, height_px: int | None = None
+) -> None:
     """Write a tiled JPEG pyramid; each level repeats tiles cut from the small slide at that scale.
 
     Args:
         source: The small slide.
         target: The TIFF file to write.
-        side_px: Side of level 0 in pixels.
+        side_px: Width of level 0 in pixels.
         levels: Number of levels, each half as large as the one before.
+        height_px: Height of level 0 in pixels; its width if left out.
     """
     with open_slide(source) as slide:
         tissue = slide.read((0, 0, *slide.hw))
     with tifffile.TiffWriter(target, bigtiff=True) as writer:
         for number in range(levels):
-            side = side_px >> number
+            height, width = (height_px or side_px) >> number, side_px >> number
             writer.write(
-                _tiles(tissue, number, side),
-                shape=(side, side, 3),
+                _tiles(tissue, number, height, width),
+                shape=(height, width, 3),
                 dtype=np.uint8,
                 tile=(TILE_PX, TILE_PX),
                 photometric="ycbcr",
@@ -49,12 +52,12 @@ def write_large_slide(source: Path, target: Path, side_px: int = SIDE_PX, levels
             )
 
 
-def _tiles(tissue: np.ndarray, level: int, side_px: int) -> Iterator[bytes]:
+def _tiles(tissue: np.ndarray, level: int, height_px: int, width_px: int) -> Iterator[bytes]:
     """Yield the encoded tiles of a level, row by row."""
-    height, width = tissue.shape[0] >> level, tissue.shape[1] >> level
-    scaled = np.asarray(Image.fromarray(tissue).resize((width, height), Image.Resampling.BOX))
+    size = tissue.shape[1] >> level, tissue.shape[0] >> level
+    scaled = np.asarray(Image.fromarray(tissue).resize(size, Image.Resampling.BOX))
     # Repeat the tissue until a tile fits
-    repeats = math.ceil(2 * TILE_PX / height), math.ceil(2 * TILE_PX / width), 1
+    repeats = math.ceil(2 * TILE_PX / size[1]), math.ceil(2 * TILE_PX / size[0]), 1
     scaled = np.tile(scaled, repeats)
     rows, cols = scaled.shape[0] // TILE_PX, scaled.shape[1] // TILE_PX
     encoded = [
@@ -67,5 +70,5 @@ def _tiles(tissue: np.ndarray, level: int, side_px: int) -> Iterator[bytes]:
         for row in range(rows)
         for col in range(cols)
     ][:_DISTINCT]
-    across = math.ceil(side_px / TILE_PX)
-    return islice(cycle(encoded), across * across)
+    count = math.ceil(height_px / TILE_PX) * math.ceil(width_px / TILE_PX)
+    return islice(cycle(encoded), count)

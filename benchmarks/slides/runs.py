@@ -1,4 +1,4 @@
-"""Whole-slide runs against the encoder alone, two processes against one, and a tile from a server far away."""
+"""Whole-slide runs compared with the encoder alone, and a tile from a distant server."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
-from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts
+from napari_sampath.encoders import EncoderParts
 from napari_sampath.encoders.remote import RemoteEncoder
-from napari_sampath.formats.maps import slide_result
-from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create
 from napari_sampath.images.slides import ArraySlide, open_slide
 from napari_sampath.images.slides.tissue import Tissue
 from napari_sampath.jobs import run
@@ -29,35 +23,15 @@ from napari_sampath.predict import Model
 from napari_sampath.predict.segmentation import tile_logits
 from napari_sampath.predict.whole_slide import slide_run_job
 from napari_sampath.server.serving import make_server
-from napari_sampath.store import MemoryTier, Store
 from napari_sampath.tiling import tiles
 
 from ..table import Row, limited
+from . import processes
+from .sleeping import SleepingEncoder, make_head, sleeping_model
 
-CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "gland", (255, 0, 0)))
 TOKEN = "t" * 43
 _BYTES_S, _DELAY_S = 100e6 / 8, 0.005
 """100 Mbit/s, and 5 ms each way."""
-_PIECE_PX = 2048
-"""Side of a piece of tissue, and of a block, for two processes."""
-
-
-class SleepingEncoder(Encoder):
-    """Waits for a time per tile, as for a GPU, and returns maps of a base model."""
-
-    def __init__(self, seconds: float) -> None:
-        info = EncoderInfo("sleep", "Waits.", "none", "", False, 0.0)
-        super().__init__(
-            info, FeatureSpec((FeatureMap("embedding", 256, info.name),)), weights_digest="sleep"
-        )
-        self.seconds = seconds
-        self.passes = 0
-
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        self.passes += len(pixels)
-        time.sleep(self.seconds * len(pixels))
-        grid = torch.nn.functional.avg_pool2d(pixels[:, :1], 16)
-        return {"embedding": grid.expand(-1, 256, -1, -1).contiguous()}
 
 
 def rows(small: Path, quick: bool) -> Iterator[Row]:
@@ -68,7 +42,7 @@ def rows(small: Path, quick: bool) -> Iterator[Row]:
     repeats = -(-side // tissue.shape[0]), -(-side // tissue.shape[1]), 1
     pixels = np.ascontiguousarray(np.tile(tissue, repeats)[:side, :side])
     yield from whole_run(pixels)
-    yield two_processes(pixels)
+    yield from processes.rows(small, quick)
     yield remote_tile(tissue[:1024, :1024], 3 if quick else 9)
 
 
@@ -102,34 +76,6 @@ def whole_run(pixels: np.ndarray) -> Iterator[Row]:
     yield limited("whole-slide run : encoder and head alone", ratio, 1.25, "x", note)
     what = "tiles encoded in a run of 4 blocks : tiles of the slide"
     yield limited(what, passes / len(frames), 1.0, "x", "without a feature store")
-
-
-def two_processes(pixels: np.ndarray) -> Row:
-    """Compare two parts of a run at the same time with one."""
-    seconds = []
-    # Two pieces of tissue of one block each, with an empty block between them
-    pixels = np.ascontiguousarray(np.tile(pixels[:_PIECE_PX, :_PIECE_PX], (1, 3, 1)))
-    tissue = Tissue(np.array([[True, False, True]]), float(_PIECE_PX))
-    for count in (1, 2):
-
-        def part(number: int, folder: str, count: int = count) -> None:
-            slide, path = ArraySlide([pixels], "slide"), Path(folder) / "r.ome.zarr"
-            model, head = sleeping_model(0.4), make_head()
-            run(slide_run_job(slide, head, model, path, tissue, part=(number, count)))
-
-        with (
-            patch.object(slide_result, "BLOCK_PX", _PIECE_PX),
-            patch.object(slide_result, "CHUNK_PX", _PIECE_PX >> 4),
-            TemporaryDirectory() as folder,
-            ThreadPoolExecutor(count) as pool,
-        ):
-            start = time.perf_counter()
-            list(pool.map(part, range(1, count + 1), [folder] * count))
-            seconds.append(time.perf_counter() - start)
-    note = f"2 blocks of {_PIECE_PX:,} px in threads; an encoder that waits 0.4 s a tile"
-    times = f"{seconds[1]:.1f} s", f"{seconds[0]:.1f} s"
-    what = "two parts of a run at the same time : one after the other"
-    return Row(what, *times, seconds[0] / seconds[1], 1.8, note)
 
 
 def remote_tile(pixels: np.ndarray, count: int) -> Row:
@@ -205,17 +151,6 @@ class Line:
             due, part = on_the_way.get()
             time.sleep(max(0.0, due - time.perf_counter()))
             target.sendall(part)
-
-
-def sleeping_model(seconds: float) -> Model:
-    return Model(EncoderParts(SleepingEncoder(seconds)), torch.device("cpu"), Store(MemoryTier(2**29)))
-
-
-def make_head() -> LoadedHead:
-    torch.manual_seed(0)
-    encoder = SleepingEncoder(0)
-    head = create("linear", encoder.spec, CLASSES).eval()
-    return LoadedHead(head, Metadata("random", (EncoderRef("sleep", encoder.weights_digest, 1),)), "memory")
 
 
 def everywhere(pixels: np.ndarray) -> Tissue:
