@@ -16,6 +16,7 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.images.slides.tissue import load_tissue
+from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import loader
 from support.models.patches import disc_image, patch_model
 
@@ -151,6 +152,20 @@ def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
     driver.press(dock.add_button)
     wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the objects")
     assert len(session.document.objects) == near.sum()
+
+    # A click with a tool on another object of the result makes it an object of the session
+    tools = dock.state.annotator.tools
+    (row, *_) = np.flatnonzero(~near & (objects.table.area_px > 5000))
+    r0, c0, r1, c1 = box[row]
+    tools.activate(Tool.REVIEWED)
+    driver.settle()
+    driver.click((c0 + c1) / 2, (r0 + r1) / 2)
+    wait_until(lambda: len(session.document.objects) == near.sum() + 1, 60, "the object")
+    touched = session.document.objects[max(session.document.objects)]
+    wait_until(lambda: session.document.record(touched.id).reviewed, 60, "its flag")
+    assert touched.area_px == objects.table.area_px[row]
+    driver.click(1480, 5)
+    assert len(session.document.objects) == near.sum() + 1, "there is none at the erased end"
 
 
 def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any, Any, GuiDriver]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...encoders.text.text_model import TextModel
     from ...predict.text.classify import Prompts
     from ...predict.text.settings import TextSettings
+    from .slide_objects import UntouchedObjects
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
 """The stages of SAM's data engine (Segment Anything, section 4), see `folder.batch`."""
@@ -44,6 +45,8 @@ class Proposals:
 
     stage: Stage = "assisted"
     """Stage of this image, which decides whether `offer` adds proposals."""
+    untouched: UntouchedObjects | None = None
+    """Objects of the result that is shown on a slide, see `touch`."""
 
     def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
         self._editor = editor
@@ -70,6 +73,18 @@ class Proposals:
         """
         new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_addition(document, new, model, keep_existing))
+
+    def touch(self, row: int, col: int) -> int:
+        """Add the object of the result that is shown on the slide at a pixel, if no annotation is there.
+
+        Returns:
+            The id of the object at the pixel; 0 if there is none.
+        """
+        new = None if self.untouched is None else self.untouched.at(row, col)
+        document = self._editor.document
+        if new is not None and not document.object_at(row, col):
+            self.add(new, keep_existing=True).apply()
+        return document.object_at(row, col)
 
     def replace(self, segmentation: Segmentation | NewObjects, model: str | None = None) -> Change:
         """Return the change that replaces earlier proposals by the result of a head; arguments as for `add`.

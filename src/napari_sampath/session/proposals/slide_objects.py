@@ -11,7 +11,7 @@ import numpy as np
 from ...annotations import Box
 from ...arrays import LocalMask
 from ...errors import ConfigError
-from ...formats.maps.slide_objects import objects_of
+from ...formats.maps.slide_objects import SlideObjects, objects_of
 from ...jobs import Job, Progress
 from .new_objects import NewObject, NewObjects
 
@@ -51,10 +51,46 @@ def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObj
     for done, row in enumerate(rows):
         if done % _REPORT == 0:
             yield Progress(done, len(rows), "Reading the objects", "objects")
-        place = tuple(map(int, boxes[row]))
-        bits: BoolArray = objects.numbers(place) == row + 1  # type: ignore[arg-type]
-        mask = level0_mask(bits, place[:2], result.factor)  # type: ignore[arg-type]
-        new.append(NewObject(int(objects.table.class_id[row]), mask, float(objects.table.score[row])))
+        new.append(_read(objects, int(row), result.factor))
+    return _new_objects(new, result, head, box)
+
+
+class UntouchedObjects:
+    """The objects of a complete result, of which single ones become annotations when a person uses a tool on them.
+
+    Args:
+        result: The result.
+        head: Name of the head.
+    """
+
+    def __init__(self, result: SlideResult, head: str) -> None:
+        self._result = result
+        self._head = head
+        self._objects = objects_of(Path(result.path))
+
+    def at(self, row: int, col: int) -> NewObjects | None:
+        """Return the object at a level-0 pixel of the slide; None if there is none."""
+        factor, (height, width) = self._result.factor, self._result.hw
+        r, c = int((row + 0.5) / factor), int((col + 0.5) / factor)
+        if self._objects is None or not (0 <= r < height and 0 <= c < width):
+            return None
+        number = int(self._objects.numbers((r, c, r + 1, c + 1))[0, 0])
+        if number == 0:
+            return None
+        new = _read(self._objects, number - 1, factor)
+        rows, cols = new.mask.slices
+        return _new_objects([new], self._result, self._head, (rows.start, cols.start, rows.stop, cols.stop))
+
+
+def _read(objects: SlideObjects, row: int, factor: float) -> NewObject:
+    """Read the object in a row of the table."""
+    place = tuple(map(int, objects.table.box[row]))
+    bits: BoolArray = objects.numbers(place) == row + 1  # type: ignore[arg-type]
+    mask = level0_mask(bits, place[:2], factor)  # type: ignore[arg-type]
+    return NewObject(int(objects.table.class_id[row]), mask, float(objects.table.score[row]))
+
+
+def _new_objects(new: list[NewObject], result: SlideResult, head: str, box: Box) -> NewObjects:
     used = {obj.class_id for obj in new}
     classes = tuple(info for info in result.classes_of_head if info.id in used)
     return NewObjects(tuple(new), classes, head, box)

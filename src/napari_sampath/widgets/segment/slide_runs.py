@@ -88,7 +88,7 @@ class SlideRuns(QObject):
         if layer is not None:
             tissue = self._saved(layer, session)
         run = RunState(centre_of_view(self._state.viewer, image))
-        self.result = None
+        self.result = session.proposals.untouched = None
         folder = self._state.sessions_dir / "results"
         path = folder / f"{session.digest[:32]}-{file_stem(Path(head).stem)}.ome.zarr"
         job = whole_slide_job(session.slide, head, self._state.model, path, tissue, magnification, run)
@@ -173,9 +173,13 @@ class SlideRuns(QObject):
         if self._shown_for is not run:
             self._show(run, image)
         self.result, self.head, self._shown_for = run.plan.result, head, image
+        if self._state.session is not None:
+            from ...session.proposals.slide_objects import UntouchedObjects
+
+            self._state.session.proposals.untouched = UntouchedObjects(self.result, Path(head).stem)
         notes = "".join(f" {note}" for note in done.notes)
         self.message.emit(
-            f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Choose the view or draw a box, then "
-            f"press Add objects to correct the objects there.{notes}"
+            f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Correct an object with any "
+            f"tool, or choose the view or draw a box and press Add objects.{notes}"
         )
         self.changed.emit()

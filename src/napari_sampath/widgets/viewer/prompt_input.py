@@ -260,7 +260,9 @@ class PromptInput(QObject):
         self.drag_box(x0, y0, x, y, done=True)
 
     def _click_object(self, x: float, y: float) -> None:
-        object_id = self._session.document.object_at(round(y), round(x))
+        touched: list[int] = []
+        self.attempt(lambda: touched.append(self._session.proposals.touch(round(y), round(x))))
+        object_id = sum(touched)
         if object_id:
             self.attempt(lambda: self._session.prompts.set_object(object_id))
             self.ask()

@@ -71,6 +71,10 @@ class ObjectActions(QObject):
         """Apply a tool at (x, y) in image pixels, by default at the mouse position."""
         tool, (x, y) = Tool(tool), xy or self._host.cursor_xy()
         object_id = self._session.document.object_at(round(y), round(x))
+        if not object_id and tool is not Tool.MEASURE:
+            touched: list[int] = []
+            self._host.attempt(lambda: touched.append(self._session.proposals.touch(round(y), round(x))))
+            object_id = sum(touched)
         if tool in TWO_POINT_TOOLS:
             self._two_points.use(tool, (x, y), object_id)
         elif not object_id:
