@@ -215,30 +215,22 @@ def _mapped(
     Raises:
         SampathError: If the connection to the scheduler is lost.
     """
-    from distributed import CancelledError, wait
-
     total, done, failed = sum(work.values()), 0, {}
     yield Progress(0, total, label, unit)
-    futures = {}
-    for number, (share, name, following) in enumerate(_shared(work, len(workers))):
-        place = {"workers": [workers[share]], "allow_other_workers": True, "priority": -number}
-        names = (name, following) if with_next else (name,)
-        futures[client.submit(function, *names, pure=False, **place)] = name
-    pending = set(futures)
+    futures = _submitted(client, workers, function, work, with_next)
+    pending, again = set(futures), dict[str, Any]()
     try:
         while pending:
-            try:
-                finished, pending = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                finished = set()
-            except CancelledError as lost:
-                raise SampathError(
-                    f"{label} ended early, because the connection to the scheduler was lost; start it and its workers "
-                    "again, and run the same command again to continue."
-                ) from lost
+            finished, pending = _waited(pending, label)
             for future in finished:
                 name = futures[future]
                 error = future.exception()
+                if _is_lost(error) and name not in again:
+                    # All tasks that a lost worker had got are blamed; one by one, only the one that ends it is.
+                    again[name] = client.submit(function, name, pure=False)
+                    futures[again[name]] = name
+                    pending = {*pending, again[name]}
+                    continue
                 if error is None:
                     on_result(future.result())
                 else:
@@ -251,6 +243,42 @@ def _mapped(
     return failed
 
 
+def _submitted(
+    client: Any,
+    workers: Sequence[str],
+    function: Callable[..., Any],
+    work: Mapping[str, int],
+    with_next: bool,
+) -> dict[Any, str]:
+    """Give all tasks to the scheduler; returns future -> name."""
+    futures = {}
+    for number, (share, name, following) in enumerate(_shared(work, len(workers))):
+        place = {"workers": [workers[share]], "allow_other_workers": True, "priority": -number}
+        names = (name, following) if with_next else (name,)
+        futures[client.submit(function, *names, pure=False, **place)] = name
+    return futures
+
+
+def _waited(pending: set[Any], label: str) -> tuple[set[Any], set[Any]]:
+    """Wait until a task is finished, at most the interval of progress reports; returns the finished and the others.
+
+    Raises:
+        SampathError: If the connection to the scheduler is lost.
+    """
+    from distributed import CancelledError, wait
+
+    try:
+        finished, others = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED")
+    except TimeoutError:
+        return set(), pending
+    except CancelledError as lost:
+        raise SampathError(
+            f"{label} ended early, because the connection to the scheduler was lost; start it and its workers "
+            "again, and run the same command again to continue."
+        ) from lost
+    return finished, others
+
+
 def _shared(work: Mapping[str, int], count: int) -> list[tuple[int, str, str | None]]:
     """Divide work into consecutive shares; returns the share of each name, the name, and the next one of its share."""
     from ..predict.whole_slide.slide_plan import shares
@@ -261,10 +289,15 @@ def _shared(work: Mapping[str, int], count: int) -> list[tuple[int, str, str | N
     return list(zip(parts, names, [*following, None], strict=False))
 
 
-def _message(what: str, error: BaseException) -> str:
+def _is_lost(error: BaseException | None) -> bool:
+    """Return True if a task failed because its workers were lost several times."""
     from distributed.scheduler import KilledWorker
 
-    if isinstance(error, KilledWorker):
+    return isinstance(error, KilledWorker)
+
+
+def _message(what: str, error: BaseException) -> str:
+    if _is_lost(error):
         return (
             f"{what} was given up, because its workers were lost several times; look into their logs (often the memory "
             "is too small), and run the same command again."
