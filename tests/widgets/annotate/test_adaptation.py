@@ -76,8 +76,7 @@ def test_commits_start_a_round_and_the_switch_returns_to_the_original(window: An
     assert model.decoder is not original
     # The adapted decoder answers clicks.
     window.driver.click(*reversed(CENTRES[0]))
-    window.driver.settle()
-    assert window.session.prompts.candidate is not None
+    wait_until(lambda: window.session.prompts.candidate is not None, 60, "the answer")
 
 
 def test_a_model_that_cannot_be_adapted_starts_no_round(

@@ -11,6 +11,7 @@ from benchmarks.gui_driver import GuiDriver, wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_sampath.widgets.common.image_bar import ImageBar
 from napari_sampath.widgets.panel.panel import TABS, SamPathPanel
 from napari_sampath.widgets.viewer.viewer_state import ViewerState
 from support.dock_layout import assert_nothing_cut_off
@@ -75,6 +76,7 @@ def test_every_tab_opens_by_a_click_and_nothing_is_cut_off(
             driver.settle()
             assert dock.isVisible()
             assert_nothing_cut_off(viewer, dock)
+            assert dock.verticalScrollBar().maximum() == 0, title
         bar = panel.tabs.tabBar()
         right = bar.tabRect(len(TABS) - 1).right()
         assert right <= panel.width(), f"the tabs end at {right} of {panel.width()} px"
@@ -90,6 +92,41 @@ def test_annotate_fits_without_a_scroll_bar(panel: SamPathPanel, viewer: Any, ti
         needed = above + dock.widget().minimumSizeHint().height()
         assert needed <= PANEL_PX, f"{needed} px"
         assert dock.verticalScrollBar().maximum() == 0
+
+
+def test_a_name_with_line_breaks_is_shown_on_one_line(
+    panel: SamPathPanel, viewer: Any, tissue: np.ndarray
+) -> None:
+    opened(panel, viewer, tissue)
+    viewer.layers["tissue"].name = "biopsy\nof a very long description, 2026"
+    wait_until(lambda: panel.header.image.text() == "biopsy of a very long description, 2026", 60, "the name")
+    viewer.layers[0].visible = False
+    wait_until(lambda: panel.image_bar.isVisible(), 60, "the bar")
+    assert panel.image_bar.text.text().startswith("'biopsy of a …ption, 2026' is in use")
+
+
+def test_annotate_fits_while_a_bar_and_a_message_are_shown(
+    panel: SamPathPanel, viewer: Any, tissue: np.ndarray
+) -> None:
+    driver = opened(panel, viewer, tissue)
+    viewer.window._qt_window.resize(1280, 800)
+    dock = click_tab(panel, "Annotate")
+    other = viewer.add_image(tissue[::-1], name="image of some length (scan 2)")
+    wait_until(lambda: panel.state.image is other and panel.state.ready, 60, "the other image")
+    other.visible = viewer.layers["tissue"].visible = False
+    wait_until(lambda: panel.state.follower.notice is not None, 60, "the bar")
+    panel.state.message.emit("The weights of 'vit_b' are not on this machine. " * 3)
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        driver.settle()
+        assert any(bar.isVisible() for bar in panel.findChildren(ImageBar))
+        assert_nothing_cut_off(viewer, dock)
+        assert dock.verticalScrollBar().maximum() == 0
+    other.visible = True
+    panel.state.message.emit("")
+    wait_until(
+        lambda: dock.classes.list.height() >= 3 * dock.classes.list.sizeHintForRow(0), 60, "three rows"
+    )
 
 
 def test_the_header_shows_image_project_model_and_saved_changes(

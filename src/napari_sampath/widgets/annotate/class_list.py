@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMenu,
+    QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QWidget,
@@ -26,6 +27,7 @@ from ..common.pixmaps import SWATCH_PX, swatch
 _ID = Qt.ItemDataRole.UserRole
 _COUNT = Qt.ItemDataRole.UserRole + 1
 _ROWS_SHOWN = 3
+_LEAST_ROWS_SHOWN = 1
 _ARROW_PX = 26
 
 
@@ -42,6 +44,26 @@ class _CountDelegate(QStyledItemDelegate):
             box = option.rect.adjusted(0, 0, -6, 0)
             painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{count:,}")
             painter.restore()
+
+
+class _Rows(QListWidget):
+    """A list that shows a few rows, and fewer where a message above or below it needs the height."""
+
+    def sizeHint(self) -> QSize:
+        """Return a height of `_ROWS_SHOWN` rows."""
+        return QSize(super().sizeHint().width(), self._height(_ROWS_SHOWN))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a height of `_LEAST_ROWS_SHOWN` rows."""
+        return QSize(super().minimumSizeHint().width(), self._height(_LEAST_ROWS_SHOWN))
+
+    @property
+    def row_px(self) -> int:
+        """Height of a row."""
+        return int(max(self.fontMetrics().lineSpacing(), SWATCH_PX)) + 6
+
+    def _height(self, rows: int) -> int:
+        return rows * self.row_px + 8
 
 
 class ClassListWidget(QWidget):
@@ -72,7 +94,8 @@ class ClassListWidget(QWidget):
         super().__init__()
         self._classes: tuple[ClassInfo, ...] = ()
         self._renamed.connect(self.rename_requested, Qt.ConnectionType.QueuedConnection)
-        self.list = QListWidget()
+        self.list = _Rows()
+        self.list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self.list.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.list.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -83,8 +106,6 @@ class ClassListWidget(QWidget):
         self.list.setToolTip(
             "Click a class, or press its number, to draw with it. Double-click to rename it, drag to reorder."
         )
-        row_px = max(self.list.fontMetrics().lineSpacing(), SWATCH_PX) + 6
-        self.list.setFixedHeight(_ROWS_SHOWN * row_px + 8)
         self._add_buttons()
         self.list.currentItemChanged.connect(self._on_current)
         self.list.clicked.connect(self._on_editor_closed)
@@ -100,7 +121,7 @@ class ClassListWidget(QWidget):
             "▼", "Move the class down; its number key changes too", partial(self._move_by, 1)
         )
         for arrow in (self.up_button, self.down_button):
-            arrow.setFixedWidth(_ARROW_PX)
+            arrow.setFixedSize(_ARROW_PX, self.list.row_px)
         self.add_button = button("Add", "Add a class", self.add_requested.emit)
         self.rename_button = button("Rename", "Rename the selected class", self._on_rename)
         self.color_button = button("Colour", "Change the colour of the selected class", self._on_color)
@@ -109,7 +130,7 @@ class ClassListWidget(QWidget):
         self.merge_menu.aboutToShow.connect(self._list_merge_targets)
         self.merge_button.setMenu(self.merge_menu)
         self.delete_button = button("Delete", "Delete the selected class", self._on_delete)
-        arrows = column(self.up_button, self.down_button)
+        arrows = column(row(self.up_button, self.down_button))
         arrows.addStretch(1)
         column(
             row(self.list, arrows),

@@ -29,6 +29,15 @@ from .removable import Removable, forget
 MIN_WIDTH_PX = 290
 
 
+class _Content(QWidget):
+    """A column of controls that shrinks to its minimum height before the dock scrolls."""
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the minimum height at this width; a scroll area takes it for the least height of the column."""
+        layout = self.layout()
+        return -1 if layout is None else layout.minimumHeightForWidth(width)
+
+
 class Dock(Removable, QScrollArea):
     """A column of controls for one viewer; it scrolls if the window is not high enough.
 
@@ -40,7 +49,7 @@ class Dock(Removable, QScrollArea):
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__()
         self.state = state or viewer_state_of(napari_viewer)
-        content = QWidget()
+        content = _Content()
         self.column = QVBoxLayout(content)
         self.column.setContentsMargins(8, 4, 8, 4)
         self.column.setSpacing(3)

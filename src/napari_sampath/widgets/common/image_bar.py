@@ -19,7 +19,9 @@ class ImageBar(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = label(wrap=True)
         self.button = button("Annotate", on_click=self._act)
-        self.setLayout(row(self.text, self.button, stretch=0))
+        layout = row(self.text, self.button, stretch=0)
+        layout.setContentsMargins(6, 1, 6, 1)
+        self.setLayout(layout)
         self._follower.changed.connect(self.refresh)
         self.refresh()
 

@@ -18,7 +18,7 @@ from ..canvas.shown_image import source_file
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
-from ..common.controls import button, elided_label, form, group, row
+from ..common.controls import button, form, group, row
 from ..common.question_panel import QuestionPanel
 from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
@@ -54,7 +54,6 @@ class ExportDock(Dock):
         super().__init__(napari_viewer, state)
         self.runner = JobRunner(self)
         self.apply_queue = ApplyQueue(self.state, self)
-        self.image = elided_label()
         self.folder = QLineEdit(str(Path.home()))
         self.folder.setToolTip("Folder for the files; it is created if it does not exist")
         self.folder.setAccessibleName("Folder for the files")
@@ -81,13 +80,12 @@ class ExportDock(Dock):
         self.questions = Questions(self)
         self.question_panel = QuestionPanel()
         self.questions.changed.connect(lambda: self.question_panel.show_question(self.questions))
-        self.status = StatusLine(self.runner, "Export writes the committed objects of this image.")
+        self.status = StatusLine(self.runner, self._idle)
         self.script_button = script_button(self, self.script, self.status.say)
         self.fill(
-            form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
+            form(("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
-            row(self.export_button, self.figure_button, self.script_button),
-            self.export_folder_button,
+            row(self.export_button, self.export_folder_button, self.figure_button, self.script_button),
             self.question_panel,
             self.status,
             group("Project", self.project),
@@ -111,7 +109,7 @@ class ExportDock(Dock):
     def refresh(self) -> None:
         """Show the current state."""
         session = self.state.session
-        self.image.setText("Open an image first" if session is None else session.name)
+        self.status.refresh()
         for widget in (
             self.export_button,
             self.figure_button,
@@ -121,6 +119,12 @@ class ExportDock(Dock):
             widget.setEnabled(session is not None and not self.apply_queue.busy)
         self.layers.refresh()
         self.project.refresh()
+
+    def _idle(self) -> str:
+        session = self.state.session
+        if session is None:
+            return "Open an image first."
+        return f"Export writes the committed objects of '{session.name}'."
 
     def import_from(self, path: str | Path, options: ReadOptions | None = None) -> None:
         """Add the objects of a file or folder to the session, as one undo step.

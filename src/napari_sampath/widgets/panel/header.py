@@ -85,7 +85,7 @@ class PanelHeader(QWidget):
         state = self._state
         self._follow(state.session)
         name = "No image is open" if state.image is None else state.image.name
-        self.image.setText(name)
+        self.image.setText(" ".join(name.split()))  # A name may contain line breaks.
         self.image.setToolTip(
             plain_tooltip(f"Image in use: {name}" if state.image is not None else "Open an image")
         )

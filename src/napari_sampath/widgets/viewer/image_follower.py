@@ -41,6 +41,15 @@ class FollowedState(Protocol):
         """Close the session of an image layer."""
 
 
+def _short_name(image: Image, most: int = 24) -> str:
+    """Return the name of an image on one line, with a name of more than `most` characters cut in the middle."""
+    line = " ".join(image.name.split())
+    if len(line) <= most:
+        return line
+    end = (most - 1) // 2
+    return f"{line[: most - 1 - end]}…{line[len(line) - end :]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A sentence about the image in use, and the button that changes it."""
@@ -123,21 +132,29 @@ class ImageFollower(QObject):
         image, active = self._state.image, self._viewer.layers.selection.active
         if image is None:
             return None
+        name = _short_name(image)
         if not image.visible:
-            text = f"'{image.name}' is in use, but hidden; clicks have no effect."
-            return Notice(text, f"Show '{image.name}'", partial(self._show, image))
+            return self._offer_show(image, f"'{name}' is in use, but hidden; clicks have no effect.")
         other = self._clicked
         if other is not None and other in self._viewer.layers and other is not image and other.visible:
-            text = f"You clicked on '{other.name}', but '{image.name}' is in use."
-            return Notice(text, f"Annotate '{other.name}'", partial(self._annotate, other))
+            return self._offer_annotate(
+                other, f"You clicked on '{_short_name(other)}', but '{name}' is in use."
+            )
         if active is not image and active in user_images(self._viewer):
-            text = f"'{active.name}' is selected, but hidden; '{image.name}' is in use."
-            return Notice(text, f"Annotate '{active.name}'", partial(self._annotate, active))
+            return self._offer_annotate(
+                active, f"'{_short_name(active)}' is selected, but hidden; '{name}' is in use."
+            )
         cover = self._cover(image)
         if cover is not None:
-            text = f"'{image.name}' is in use, but '{cover.name}' covers it; clicks on it have no effect."
-            return Notice(text, f"Show '{image.name}'", partial(self._show, image))
+            text = f"'{name}' is in use, but '{_short_name(cover)}' covers it; clicks on it have no effect."
+            return self._offer_show(image, text)
         return None
+
+    def _offer_show(self, image: Image, text: str) -> Notice:
+        return Notice(text, f"Show '{_short_name(image, 12)}'", partial(self._show, image))
+
+    def _offer_annotate(self, image: Image, text: str) -> Notice:
+        return Notice(text, f"Annotate '{_short_name(image, 12)}'", partial(self._annotate, image))
 
     @property
     def seen(self) -> bool:
@@ -214,7 +231,7 @@ class ImageFollower(QObject):
 
     def _follow(self) -> None:
         self._reopen_changed()
-        self._watch()
+        renamed = self._watch()
         self._clicked = None
         images, image = user_images(self._viewer), self._state.image
         active = self._viewer.layers.selection.active
@@ -224,7 +241,7 @@ class ImageFollower(QObject):
             other = visible_image(self._viewer)
             if other is not None:
                 self._state.choose_image(other)
-        self.changed.emit()
+        (self._state.changed if renamed else self.changed).emit()
 
     def _annotate(self, image: Image) -> None:
         self._clicked = None
@@ -246,7 +263,8 @@ class ImageFollower(QObject):
         above = images[images.index(image) + 1 :]
         return next((layer for layer in reversed(above) if _opaque(layer) and _overlaps(layer, image)), None)
 
-    def _watch(self) -> None:
+    def _watch(self) -> bool:
+        """Watch the images that are open, let their layers follow new names, and return whether there is one."""
         self._unwatch()
         names, self._names = self._names, {image: image.name for image in user_images(self._viewer)}
         for image, name in self._names.items():
@@ -261,6 +279,7 @@ class ImageFollower(QObject):
                 self._watched.append((event, self._on_event))
             image.events.data.connect(self._on_pixels)
             self._watched.append((image.events.data, self._on_pixels))
+        return any(names.get(image, name) != name for image, name in self._names.items())
 
     def _unwatch(self) -> None:
         for event, slot in self._watched:
