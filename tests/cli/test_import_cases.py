@@ -125,7 +125,7 @@ def test_the_smaller_object_is_on_top_unless_told_otherwise(place: Workplace, or
     place.journal.unlink()
     count, notes = place.load(path, "--overlap", "file-order")
     assert count == (1 if order == 1 else 2)
-    assert ("1 objects that others cover completely" in notes) == (order == 1)
+    assert ("1 object that others cover completely" in notes) == (order == 1)
     assert "in the order of the file" in notes
 
 
@@ -135,7 +135,7 @@ def test_objects_outside_the_image_are_counted_and_can_be_shifted(place: Workpla
     count, notes = place.load(path)
     assert count == 2
     assert notes == (
-        "Left out: 1 objects outside the image, 1 objects smaller than a pixel. "
+        "Left out: 1 object outside the image, 1 object smaller than a pixel. "
         "1 object cut off at the edge of the image."
     )
     far = place.write("far.geojson", [square(1000, 2000, 10), square(1020, 2020, 10)])
@@ -219,14 +219,14 @@ def test_coco_ids_are_the_business_of_the_file(place: Workplace, ids: tuple[Any,
 def test_annotations_that_belong_to_no_image_are_an_error_or_counted(place: Workplace) -> None:
     path = place.write("a.json", coco([annotation(1, 1, 5, image_id=7)]))
     assert (
-        "has 1 annotations, but none whose image_id is the id of the image 'tissue.png' (1)"
+        "has 1 annotation, but none whose image_id is the id of the image 'tissue.png' (1)"
         in place.refused(path)
     )
     mixed = place.write("b.json", coco([annotation(1, 1, 5), annotation(1, 1, 5, image_id=7), 5]))
     count, notes = place.load(mixed)
     assert count == 1
-    assert "1 annotations of images that are not listed" in notes
-    assert "1 entries that are not annotations" in notes
+    assert "1 annotation of images that are not listed" in notes
+    assert "1 entry of another kind than annotations" in notes
 
 
 def test_annotations_without_an_outline_are_left_out_and_said(place: Workplace) -> None:
@@ -235,7 +235,7 @@ def test_annotations_without_an_outline_are_left_out_and_said(place: Workplace) 
     count, notes = place.load(place.write("a.json", coco(entries)))
     assert count == 1
     assert notes == (
-        "Left out: 2 annotations without an outline, 1 areas without an outline or marked to be ignored."
+        "Left out: 2 annotations without an outline, 1 area without an outline or marked to be ignored."
     )
 
 
@@ -262,7 +262,7 @@ def test_results_and_crowds_are_read(place: Workplace) -> None:
     ]
     count, notes = place.load(place.write("results.json", results))
     assert count == 2
-    assert "1 areas without an outline" in notes
+    assert "1 area without an outline" in notes
     assert {(name, area) for name, _, area in place.objects().values()} == {("class 3", 5), ("class 0", 100)}
     place.journal.unlink()
     assert (
@@ -309,7 +309,7 @@ def test_geojson_in_gzip_and_zip_and_nuclei(place: Workplace) -> None:
         assert [area for _, _, area in place.objects().values()] == [400]
         place.journal.unlink()
     _, notes = place.load(packed, "--geometry", "nucleus")
-    assert notes == "The outline of the nucleus was read for 1 of 1 objects."
+    assert notes == "The outline of the nucleus was read for 1 of 1 object."
     assert [area for _, _, area in place.objects().values()] == [64]
 
 
@@ -337,7 +337,7 @@ def test_points_are_prompts(place: Workplace) -> None:
     notes: list[str] = []
     session.files.import_labels(paths[0], ReadOptions(points="prompts"), notes)
     session.close()
-    assert "Left out: 1 points outside the image." in notes
+    assert "Left out: 1 point outside the image." in notes
     assert "3 of 3 points became objects, outlined by discs; review them." in notes
     names = {name for name, _, _ in place.objects().values()}
     assert names == {"nucleus", "lymphocyte", "tumour"}
@@ -370,7 +370,7 @@ def test_points_are_prompts_on_the_command_line(place: Workplace) -> None:
     assert main([*words, "--json"]) == 0
     content = json.loads(place.capsys.readouterr().out)
     assert content["annotations"] == 1
-    assert "1 of 1 points became objects, outlined by sampath-tiny; review them." in content["notes"]
+    assert "1 of 1 point became objects, outlined by sampath-tiny; review them." in content["notes"]
 
 
 def test_a_file_without_objects_and_an_unknown_file_are_errors(place: Workplace) -> None:

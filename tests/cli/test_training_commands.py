@@ -210,7 +210,7 @@ def test_train_evaluate_and_segment(
     words = ["evaluate", "--data", str(labelled), "--head", str(bundle), *model]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert "discs, split val, 1 images" in text
+    assert "discs, split val, 1 image" in text
     assert "over the best constant prediction: +" in text
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["background", "disc"]

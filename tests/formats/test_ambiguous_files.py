@@ -83,7 +83,7 @@ def test_labelme_shapes_that_are_all_in_group_0_stay_separate(tmp_path: Path) ->
     assert "group 0" in " ".join(separate.notes)
     joined = read([0, 0, 1])
     assert len(joined.items) == 2
-    assert "2 shapes were joined to 1 objects by their group_id." in joined.notes
+    assert "2 shapes were joined to 1 object by their group_id." in joined.notes
     assert len(read([None, None, None]).items) == 3
 
 

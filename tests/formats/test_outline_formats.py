@@ -188,7 +188,7 @@ def test_geojson_of_other_versions_of_qupath(tmp_path: Path) -> None:
     assert objects.classes[2].name == "Unclassified"
     assert [obj.class_id for obj in objects.items] == [1, 2, 3]
     assert [obj.mask.area_px for obj in objects.items] == [20, 20, 20]
-    assert objects.notes == ("Left out: 1 lines without an area.",)
+    assert objects.notes == ("Left out: 1 line without an area.",)
     assert import_objects(path).hw == (9, 54), "the extent of the objects if the size is not given"
 
 
@@ -235,7 +235,7 @@ def test_coco_with_several_images_and_unusual_category_ids(tmp_path: Path) -> No
 def test_boxes_without_masks_are_skipped_and_counted(tmp_path: Path, segmentation: Any) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(coco(segmentation=segmentation, bbox=[1, 1, 5, 5]))
-    with pytest.raises(SampathError, match=r"has 1 annotation, but none .*1 areas without an outline"):
+    with pytest.raises(SampathError, match=r"has 1 annotation, but none .*1 area without an outline"):
         import_objects(path)
     content = json.loads(coco())
     path.write_text(
@@ -245,7 +245,7 @@ def test_boxes_without_masks_are_skipped_and_counted(tmp_path: Path, segmentatio
     )
     objects = import_objects(path)
     assert len(objects.items) == 1
-    assert objects.notes == ("Left out: 1 areas without an outline or marked to be ignored.",)
+    assert objects.notes == ("Left out: 1 area without an outline or marked to be ignored.",)
     assert [mask.area_px for mask in objects.ignored] == [25]
 
 
@@ -287,7 +287,7 @@ def coco(**changes: Any) -> str:
         ),
         ("a.json", "[1]", "none of the formats"),
         ("a.json", '{"annotations": [], "categories": []}', "has no list 'images'"),
-        ("a.json", coco(segmentation=None), "1 annotations without an outline"),
+        ("a.json", coco(segmentation=None), "1 annotation without an outline"),
         ("a.json", coco(segmentation=7), "1 that cannot be read, such as annotation 5"),
         ("a.json", coco(category_id=8), "annotation 5 whose category 8 is not listed"),
         ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5: The runs cover 3 px"),
@@ -306,7 +306,7 @@ def coco(**changes: Any) -> str:
         (
             "a.geojson",
             json.dumps({**feature(), "geometry": {"type": "Point", "coordinates": [3, 4]}}),
-            "but none can be imported .1 points without an area.; .* add '--points prompts'",
+            "but none can be imported .1 point without an area.; .* add '--points prompts'",
         ),
         (
             "a.geojson",

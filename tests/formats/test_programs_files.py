@@ -272,7 +272,7 @@ def test_yolo_files_of_other_programs(tmp_path: Path) -> None:
     assert [info.name for info in objects.classes] == ["nucleus", "gland"]
     np.testing.assert_array_equal(objects.items[-1].mask.to_dense(HW), inside(TRIANGLE))
     assert objects.items[-1].details == {"score": 0.25}
-    assert any("1 boxes" in note for note in objects.notes)
+    assert any("1 box" in note for note in objects.notes)
     with pytest.raises(SampathError, match="relative to the size of the image"):
         import_objects(path)
 
@@ -292,7 +292,7 @@ def test_malformed_yolo_lines_are_left_out_and_named(tmp_path: Path, line: str, 
     write(tmp_path / "classes.txt", b"nucleus\ngland\n")
     objects = import_objects(write(tmp_path / "a.txt", f"{good}\n{line}\n".encode()), hw=HW)
     assert len(objects.items) == 1
-    assert "Left out: 1 annotations that cannot be read." in objects.notes
+    assert "Left out: 1 annotation that cannot be read." in objects.notes
     assert re.search(rf"line 2: .*{match}", " ".join(objects.notes))
 
 

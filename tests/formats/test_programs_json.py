@@ -70,7 +70,7 @@ def test_labelme_shapes_have_the_pixels_inside_them(tmp_path: Path) -> None:
     assert mask.sum() == bitmap.sum()
     assert [info.name for info in objects.classes] == ["tumour", "stroma", "necrosis"]
     text = " ".join(objects.notes)
-    assert "1 points without an area" in text
+    assert "1 point without an area" in text
     assert "1 shapes of the type 'linestrip'" in text
 
 
@@ -231,7 +231,7 @@ def test_labelme_areas_without_a_class_are_no_classes(tmp_path: Path) -> None:
     assert names(objects) == ["gland"]
     assert [info.name for info in objects.classes] == ["gland"]
     text = " ".join(objects.notes)
-    assert "1 areas labelled '_background_'" in text
+    assert "1 area labelled '_background_'" in text
     marks = [{"label": name, "shape_type": "point", "points": points[:1]} for name, points in squares.items()]
     file = labelme(marks)
     marked = read(tmp_path, file, options=ReadOptions(points="prompts"))

@@ -132,7 +132,7 @@ def test_geojson_reads_one_plane(tmp_path: Path) -> None:
     second = feature(3, {"c": -1, "z": 3, "t": 0})
     objects = read(tmp_path / "a.geojson", collection(feature(1), second))
     assert corners(objects) == [(1, 1)]
-    assert "1 objects of other slices" in objects.notes[0]
+    assert "1 object of other slices" in objects.notes[0]
     assert corners(read(tmp_path / "a.geojson", collection(second))) == [(1, 3)]
 
 

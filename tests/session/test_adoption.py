@@ -132,7 +132,7 @@ def test_refining_keeps_good_objects_and_counts_both(session: Session) -> None:
     refinement = run(session.proposals.refine_job([*ids, 999]))
     assert list(refinement.masks) == [2]
     assert (refinement.good, refinement.different, refinement.worse) == (1, 1, 1)
-    assert refinement.sentence().startswith("1 objects refined, 3 unchanged (1 good already")
+    assert refinement.sentence().startswith("1 object refined, 3 unchanged (1 good already")
     session.proposals.refine_change(refinement).apply()
     after = masks(session)
     assert [number for number in ids if not np.array_equal(before[number], after[number])] == [2]

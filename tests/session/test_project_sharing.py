@@ -220,7 +220,7 @@ def test_a_project_is_exported_by_split_with_a_readme(project: Project, mine: De
     labels = import_labels(tmp_path / "out" / "val")
     assert (np.asarray(labels.class_map) == 1).sum() == 50
     readme = (tmp_path / "out" / "README.txt").read_text()
-    assert "train: 1 images" in readme
+    assert "train: 1 image" in readme
     assert "c: it has no annotations" in readme
     assert sorted((path, path.read_bytes()) for path in mine.journals.glob("*.jsonl")) == before
     with pytest.raises(DatasetError, match="not empty"):

@@ -310,7 +310,7 @@ class TestCoco:
         found = read(open_dataset(folder), "p1")
         expected[10:30, 40:50] = disc_image(1, (60, 80))[1][10:30, 40:50] * 2
         np.testing.assert_array_equal(found.targets, expected)
-        assert "Left out: 1 annotations without an outline." in found.notes
+        assert "Left out: 1 annotation without an outline." in found.notes
 
     def test_the_same_file_name_in_several_folders(self, folder):
         path = folder / "annotations.json"

@@ -187,8 +187,8 @@ class TestCocoLayouts:
         write(tmp_path / "all.json", content)
         report = check(tmp_path, capsys)
         notes = " ".join(report["notes"])
-        assert "'a': Left out: 2 annotations without an outline, 1 objects outside the image." in notes
-        assert "1 annotations of images that 'all.json' does not list" in notes
+        assert "'a': Left out: 2 annotations without an outline, 1 object outside the image." in notes
+        assert "1 annotation of images that 'all.json' does not list" in notes
         assert shares(report) == ONLY_GLAND
         main(["dataset", "check", str(tmp_path)])
         assert "NOTE: 'a': Left out: 2" in capsys.readouterr().out
@@ -472,7 +472,7 @@ class TestOtherPrograms:
         save(tmp_path / "unfinished.png", disc_image(4)[0])
         report = check(tmp_path, capsys)
         assert shares(report) == ONLY_GLAND
-        assert any("1 images without a label file (unfinished.png)" in note for note in report["notes"])
+        assert any("1 image without a label file (unfinished.png)" in note for note in report["notes"])
 
     def test_yolo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         line = " ".join(f"{value / 96:.6f}" for value in SQUARE)

@@ -80,11 +80,6 @@ class _Bar:
         self._bar.update(progress.done - self._bar.n)
 
 
-def count(number: int, noun: str) -> str:
-    """Format a number with its noun: "1 tile", "2 tiles"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format rows as aligned columns under headings."""
     rows = [[printable(cell) for cell in row] for row in rows]

@@ -1,4 +1,4 @@
-"""Error messages about failed writes."""
+"""Texts that several packages use: counts with their nouns, and the error about a failed write."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from ..errors import StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def plural(number: int, noun: str) -> str:
+    """Format a number with its noun: "1 image", "2 images", "3 patches"."""
+    ending = "es" if noun.endswith(("ch", "s", "x")) else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
+
+
+def plural_of(number: int, nouns: str) -> str:
+    """Format a number with a phrase that begins with a plural: "1 box without an outline" from "boxes without ..."."""
+    if number != 1:
+        return f"{number:,} {nouns}"
+    first, *others = nouns.split(" ")
+    for plural, singular in (("ies", "y"), ("xes", "x"), ("s", "")):
+        if first.endswith(plural):
+            first = first.removesuffix(plural) + singular
+            break
+    return " ".join(["1", first, *others])
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ImageError, UnknownNameError
 from ..files import find_file, name_key, settle
+from ..files.messages import plural
 from ..rasters import check_pixels, read_labels
 from ..registry import join_names, unknown_name
 from . import manifest
@@ -298,11 +299,11 @@ def _placed(labels: Labels, options: ReadOptions, path: Path) -> Labels:
     lost = len(before) - len(numbers_in(maps[1]))
     if lost == len(before) > 0:
         raise ImageError(
-            f"'{path}' has {lost} objects, but none lies in the image; give another offset, or choose the file of this "
-            "image."
+            f"'{path}' has {plural(lost, 'object')}, but none lies in the image; give another offset, or choose "
+            "the file of this image."
         )
     if lost:
-        notes = (*notes, f"Left out: {lost:,} {'object' if lost == 1 else 'objects'} outside the image.")
+        notes = (*notes, f"Left out: {plural(lost, 'object')} outside the image.")
     return replace(labels, class_map=maps[0], instance_map=maps[1], notes=notes)
 
 

@@ -178,7 +178,7 @@ def test_the_report_counts_objects_and_areas_and_loads_nothing(tmp_path: Path) -
     assert row[1:4] == ["5", "2", f"{glands + int((other == 1).sum()):,}"]
     assert row[4] == f"{glands * 0.25:,.0f} µm²"
     assert row[5] == f"{glands * 0.25 / 3:,.0f} µm²"
-    assert "The scale of 1 images is unknown" in text
+    assert "The scale of 1 image is unknown" in text
     assert "1 of 7 objects were never reviewed" in text
     assert "From &lt;the&gt; archive &amp; more." in text
     assert "b &lt;b&gt;" in text

@@ -105,7 +105,7 @@ def test_overlaps_follow_the_form_and_are_said(window: Any, dock: Any, tmp_path:
     dock.import_from(path)
     settle(dock)
     assert "Imported 1 object from q.geojson" in dock.status.message.text()
-    assert "1 objects that others cover completely" in dock.status.message.text()
+    assert "1 object that others cover completely" in dock.status.message.text()
     assert "2 objects of the image were overwritten" in dock.status.message.text()
 
 

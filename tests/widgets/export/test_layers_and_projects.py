@@ -66,7 +66,7 @@ def test_a_shapes_layer_with_another_transform(window: Any, dock: Any) -> None:
     areas = sorted(obj.area_px for obj in window.session.document.objects.values())
     assert areas[0] == 400
     assert areas[1] == pytest.approx(np.pi * 20**2, rel=0.01)
-    assert "1 lines without an area" in dock.status.message.text()
+    assert "1 line without an area" in dock.status.message.text()
 
 
 def test_layers_that_do_not_fit_are_refused(window: Any, dock: Any, tissue: np.ndarray) -> None:

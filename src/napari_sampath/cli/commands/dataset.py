@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..output import Output, count
+from ...files.messages import plural
+from ..output import Output
 from ..subcommand import Subcommand, add_model, load
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _audit(folder: Path, output: Output) -> int:
     lines = [
         f"{name}, row {finding.box[0]}, column {finding.box[1]}: {text}" for name, finding, text in found
     ]
-    summary = f"{count(len(rows), 'label')} to check" if rows else "No label looks wrong."
+    summary = f"{plural(len(rows), 'label')} to check" if rows else "No label looks wrong."
     output.result({"findings": rows}, "\n".join([*lines, summary]))
     return 1 if rows else 0
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ImageError, SampathError, StorageError
+from ...files.messages import plural
 from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...tiling import TILE_PX
-from ..output import Output, count
+from ..output import Output
 from ..sharing import add_sharing, model_spec, part_of
 from ..subcommand import Subcommand, add_model, load, open_image
 
@@ -102,7 +103,7 @@ def _report(
             "tiles_per_second": rate,
             "failed": failed,
         },
-        f"Encoded {count(tiles, 'tile')} of {count(encoded, 'image')} with {model} "
+        f"Encoded {plural(tiles, 'tile')} of {plural(encoded, 'image')} with {model} "
         f"in {seconds:.1f} s ({rate:.2f} tiles/s).",
     )
     return 1 if failed else 0

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...errors import ImageError
 from ...files import Write, write_atomically
+from ...files.messages import plural
 from ...predict.instances.label_map import PNG_IDS, number_map
 from ..fields import add_fields, from_args
-from ..output import Output, count
+from ..output import Output
 from ..subcommand import (
     Subcommand,
     add_image,
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     ]
     output.result(
         {"labels": str(args.output), "model": model.name, "objects": objects},
-        f"{args.output}: {count(len(masks), 'object')}",
+        f"{args.output}: {plural(len(masks), 'object')}",
     )
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ...errors import ImageError, StorageError
 from ...files import check_length
+from ...files.messages import plural
 from ...jobs import run
-from ..output import Output, count
+from ..output import Output
 from ..subcommand import Subcommand, add_model, add_output, journal_of, load, open_image_or_slide
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ def _export_folder(args: argparse.Namespace, output: Output) -> None:
     for name, reason in result.skipped.items():
         output.note(f"{name} was not exported: {reason}")
     if result.not_annotated:
-        output.note(f"{count(result.not_annotated, 'image')} without annotations left out.")
+        output.note(f"{plural(result.not_annotated, 'image')} without annotations left out.")
     objects = sum(result.images.values())
     lines = [
-        f"Exported {count(len(result.images), 'image')} with {count(objects, 'object')} to {result.folder}:"
+        f"Exported {plural(len(result.images), 'image')} with {plural(objects, 'object')} to {result.folder}:"
     ]
-    lines += [f"  {name}: {count(number, 'object')}" for name, number in result.images.items()]
+    lines += [f"  {name}: {plural(number, 'object')}" for name, number in result.images.items()]
     content = {
         "images": result.images,
         "skipped": result.skipped,
@@ -128,7 +129,7 @@ def _export_journal(args: argparse.Namespace, output: Output, path: Path, image:
     objects = len(document.objects)
     output.result(
         {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
-        "\n".join([f"Exported {count(objects, 'object')}:", *(f"  {file}" for file in files)]),
+        "\n".join([f"Exported {plural(objects, 'object')}:", *(f"  {file}" for file in files)]),
     )
 
 
@@ -259,7 +260,7 @@ def _import(args: argparse.Namespace, output: Output, image: LoadedImage) -> Non
         output.note(note)
     output.result(
         {"annotations": len(added), "journal": str(path), "notes": notes},
-        f"Imported {count(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
+        f"Imported {plural(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import DatasetError, JournalError
 from ...files import write_atomically
-from ..output import Output, count
+from ...files.messages import plural
+from ..output import Output
 from ..subcommand import Subcommand, add_output, check_suffix, journal_of, open_image_or_slide
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         _write(args.classes, tuple(CLASS_COLUMNS), classes)
     output.result(
         {"files": [str(path) for path in targets], "images": len(results), "objects": len(objects)},
-        f"{args.output}: {count(len(objects), 'object')} in {count(len(results), 'image')}",
+        f"{args.output}: {plural(len(objects), 'object')} in {plural(len(results), 'image')}",
     )
 
 
@@ -93,11 +94,11 @@ def _measure_files(files: Sequence[Path], args: argparse.Namespace, output: Outp
             skipped += 1
     if skipped == len(files):
         raise DatasetError(
-            f"None of the {count(len(files), 'image')} in '{args.source}' has been annotated on this machine; "
+            f"None of the {plural(len(files), 'image')} in '{args.source}' has been annotated on this machine; "
             "annotate one first, or give an image with --labels."
         )
     if skipped:
-        output.note(f"Skipped {count(skipped, 'image')} without annotations on this machine.")
+        output.note(f"Skipped {plural(skipped, 'image')} without annotations on this machine.")
 
 
 def _measure_image(path: Path, args: argparse.Namespace, output: Output) -> Measurements:

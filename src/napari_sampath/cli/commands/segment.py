@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import ConfigError, StorageError
+from ...files.messages import plural
 from ...predict.instances.label_map import number_map
 from ..fields import add_fields
-from ..output import Output, count, table
+from ..output import Output, table
 from ..subcommand import (
     Subcommand,
     add_image,
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         ids = number_map([instance.mask for instance in instances], result.labels.shape)
         labels_writer = instance_map_writer(args.output, suffix, ids)
         values["objects"] = _objects(instances, result.classes)
-        text = f" {count(len(instances), 'object')}"
+        text = f" {plural(len(instances), 'object')}"
     files = {args.output: labels_writer}
     if args.confidence is not None:
         files[args.confidence] = raster_writer(result.confidence, ".tif")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import ConfigError, ImageError
+from ...files.messages import plural
 from ..fields import from_args
-from ..output import Output, count
+from ..output import Output
 from ..sharing import ALL, add_sharing, model_spec, part_of
 from ..subcommand import load, open_image
 
@@ -131,7 +132,7 @@ def run_slide(args: argparse.Namespace, output: Output) -> int:
             "model": args.model,
             **({"failed": failed} if failed else {}),
         },
-        f"{done.path}: computed {count(done.computed, 'block')}, {done.skipped} were complete before"
+        f"{done.path}: computed {plural(done.computed, 'block')}, {done.skipped} were complete before"
         f"{_found(objects is not None, done.objects)}",
     )
     for message in failed:
@@ -177,7 +178,7 @@ def _found(wanted: bool, objects: int | None) -> str:
         return ""
     if objects is None:
         return "; the objects are numbered when all parts are complete"
-    return f", {count(objects, 'object')}"
+    return f", {plural(objects, 'object')}"
 
 
 def instance_settings(args: argparse.Namespace) -> InstanceSettings | None:

@@ -11,11 +11,12 @@ import numpy as np
 from ...arrays import LocalMask
 from ...errors import PromptError
 from ...files import write_atomically
+from ...files.messages import plural
 from ...geometry import check_inside
 from ...predict.instances.label_map import number_map
 from ...tiling import tile_for
 from ..fields import add_fields, from_args
-from ..output import Output, count
+from ..output import Output
 from ..subcommand import Subcommand, add_image, add_model, add_output, check_suffix, load, open_image
 from .everything import instance_map_writer
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     ]
     output.result(
         {"labels": str(args.output), "model": model.name, "exemplars": len(exemplars), "objects": objects},
-        f"{args.output}: {count(len(found), 'similar object')}",
+        f"{args.output}: {plural(len(found), 'similar object')}",
     )
 
 

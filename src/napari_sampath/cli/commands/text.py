@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...arrays import ClassInfo
 from ...errors import PromptError
+from ...files.messages import plural
 from ..fields import add_fields, from_args
-from ..output import Output, count
+from ..output import Output
 from ..subcommand import Subcommand, add_image, add_output, open_image_or_slide
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _write(
     for note in notes:
         output.note(note)
     rows.sort(key=lambda row: -row["similarity"])
-    found = [f"{count(sum(row['class'] == name for row in rows), 'object')} of '{name}'" for name in names]
+    found = [f"{plural(sum(row['class'] == name for row in rows), 'object')} of '{name}'" for name in names]
     output.result(
         {"files": [str(file) for file in files], "model": model, "objects": rows},
         f"{args.output}: {', '.join(found)}; {len(matches) - len(rows)} left out",

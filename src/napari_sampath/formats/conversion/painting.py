@@ -21,6 +21,7 @@ import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import ImageError
+from ...files.messages import plural, plural_of
 from .. import rings
 from ..class_numbers import FileClass, add_to_table
 from ..format import Point, ReadOptions, Shape, Shapes
@@ -252,10 +253,6 @@ def _order(
     return [obj for obj, pixels in zip(ordered, visible, strict=True) if pixels]
 
 
-def _plural(number: int, noun: str = "object") -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignored: int) -> list[str]:
     """Describe what was left out, cut off and covered."""
     is_file_order = shapes.is_ordered or options.overlap == "file-order"
@@ -269,15 +266,15 @@ def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignor
         _IGNORED: ignored,
     }
     notes = []
-    if listed := [f"{number:,} {reason}" for reason, number in left_out.items() if number]:
+    if listed := [plural_of(number, reason) for reason, number in left_out.items() if number]:
         notes.append(f"Left out: {', '.join(listed)}.")
     if shapes.malformed:
         notes.append(f"The first that cannot be read is {shapes.malformed[0]}.")
     if counts[_CUT]:
-        notes.append(f"{_plural(counts[_CUT])} cut off at the edge of the image.")
+        notes.append(f"{plural(counts[_CUT], 'object')} cut off at the edge of the image.")
     if counts["partly covered"] or counts[_COVERED]:
         number = counts["partly covered"] + counts[_COVERED]
-        notes.append(f"{_plural(number)} overlapped by others: {rule}.")
+        notes.append(f"{plural(number, 'object')} overlapped by others: {rule}.")
     return notes
 
 
@@ -301,5 +298,5 @@ def _nothing_left(
     else:
         advice = "export outlines or masks"
     return ImageError(
-        f"'{path}' has {_plural(total, 'annotation')}, but none can be imported ({listed}); {advice}."
+        f"'{path}' has {plural(total, 'annotation')}, but none can be imported ({listed}); {advice}."
     )

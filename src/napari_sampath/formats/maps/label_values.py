@@ -22,6 +22,7 @@ import numpy as np
 
 from ...arrays import ClassInfo
 from ...errors import ImageError
+from ...files.messages import plural
 from ..class_numbers import MAX_CLASSES, FileClass, add_to_table
 from ..format import Choice, ImportChoiceError, ReadOptions
 from ..labels import Labels, MapLike, blocks, default_color, numbers_in
@@ -109,7 +110,7 @@ def decide(
     if int(numbers[-1]) > MAX_CLASSES:
         return "objects"
     areas = _count_areas(values)
-    question = f"'{path}' has {count} values"
+    question = f"'{path}' has {plural(count, 'value')}"
     if narrow:
         _refuse_smoothed(values, numbers, areas, question)
     if options.as_ == "ask":
@@ -117,8 +118,8 @@ def decide(
             f"{question}, which are classes or numbers of objects",
             "choose one of them",
             [
-                Choice(f"{count} classes", {"as_": "classes"}, "--as classes"),
-                Choice(f"{count} objects", {"as_": "objects"}, "--as objects"),
+                Choice(plural(count, "class"), {"as_": "classes"}, "--as classes"),
+                Choice(plural(count, "object"), {"as_": "objects"}, "--as objects"),
             ],
         )
     if areas is None:
@@ -142,7 +143,7 @@ def _refuse_smoothed(values: MapLike, numbers: IntArray, areas: int | None, ques
         return
     middle = (lowest + highest + 1) // 2
     raise ImportChoiceError(
-        f"{question} in {areas:,} areas, like a mask that was resized with smoothing",
+        f"{question} in {plural(areas, 'area')}, like a mask that was resized with smoothing",
         "export it without smoothing",
         [
             Choice(f"Threshold {middle}", {"threshold": middle}, f"--threshold {middle}"),

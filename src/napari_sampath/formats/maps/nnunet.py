@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import ImageError, refuse
 from ...files import JsonError, read_json
+from ...files.messages import plural
 from ..class_numbers import FileClass, add_to_table, merge_names
 from ..foreign import choose_image, other_name
 from ..format import Export, Format, Output, ReadOptions
@@ -89,7 +90,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
     if remark := other_name(file.name, image_name):
         notes = (remark, *notes)
     if ignored is not None and ignored.any():
-        notes = (*notes, f"Left out: {int(ignored.sum()):,} pixels labelled '{_IGNORE}'.")
+        notes = (*notes, f"Left out: {plural(int(ignored.sum()), 'pixel')} labelled '{_IGNORE}'.")
     instances = np.zeros(class_map.shape, dtype=np.int32)
     return Labels(class_map, instances, table.classes, notes=notes, ignored=ignored)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UnknownNameError, refuse
+from ...files.messages import plural
 from ...rasters.zarr_arrays import Node, ZarrMap, array_info, is_zarr
 from ...registry import unknown_name
 from ..class_numbers import FileClass, add_to_table
@@ -260,7 +261,7 @@ def _classified(values: Any, stated: Mapping[int, str], other: str) -> Labels:
     table = add_to_table((), listed)
     ids = {"": 0, **dict(zip((item.name for item in listed), table.numbers, strict=True))}
     class_map = np.array([ids[name] for name in names], dtype=np.uint8)[inverse].reshape(values.shape)
-    note = f"The values were read as objects of {len(listed)} classes, which the properties state."
+    note = f"The values were read as objects of {plural(len(listed), 'class')}, which the properties state."
     return Labels(class_map, values.astype(np.int32), table.classes, notes=(note,))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...errors import DatasetError, refuse
 from ...files import JsonError, convert
+from ...files.messages import plural
 from ..class_numbers import FileClass
 from ..foreign import Side, choose_image, parse_color, parse_ring
 from ..format import KEEPS_ALL, Format, ImageEntry, Kept, ReadOptions, Shape, Shapes
@@ -82,7 +83,7 @@ class CocoFile:
             with reading_shape(shapes.malformed, "annotation", identity):
                 _add(annotation, shapes, self, identity, boxes)
         if self.malformed:
-            shapes.skipped["entries that are not annotations"] += self.malformed
+            shapes.skipped["entries of another kind than annotations"] += self.malformed
         return shapes
 
 
@@ -117,7 +118,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     if file.orphans and not file.annotations.get(file.keys[index]):
         refuse(
             source.path,
-            f"has {file.orphans:,} annotations, but none whose image_id is the id of the image "
+            f"has {plural(file.orphans, 'annotation')}, but none whose image_id is the id of the image "
             f"'{file.images[index].name}' ({file.keys[index]})",
             "correct the ids",
         )

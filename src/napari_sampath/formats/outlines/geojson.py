@@ -22,6 +22,7 @@ from ...arrays import LocalMask
 from ...errors import refuse
 from ...files import JsonError, convert, from_json, parse_json
 from ...files.json_reader import Range
+from ...files.messages import plural
 from .. import rings
 from ..class_numbers import FileClass
 from ..foreign import Side, dump_json, parse_color, parse_ring
@@ -157,7 +158,7 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
                 shapes.skipped[f"{'lines' if kind in _LINES else 'features'} without an area"] += 1
     if nuclei:
         shapes.notes.append(
-            f"The outline of the nucleus was read for {nuclei:,} of {len(shapes.items):,} objects."
+            f"The outline of the nucleus was read for {nuclei:,} of {plural(len(shapes.items), 'object')}."
         )
     return shapes
 
@@ -212,7 +213,7 @@ def _shape(properties: dict[str, Any], polygons: list[list[Any]], shapes: Shapes
             try:
                 details[key.removeprefix(_KEY)] = parse_json(convert(value, str))
             except JsonError:
-                shapes.skipped["metadata of features that cannot be read"] += 1
+                shapes.skipped["features with metadata that cannot be read"] += 1
     score = measurements.get(_SCORE) if isinstance(measurements, dict) else None
     if isinstance(score, int | float) and math.isfinite(score):
         details["score"] = float(score)

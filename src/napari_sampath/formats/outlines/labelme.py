@@ -21,6 +21,7 @@ import numpy as np
 
 from ...arrays import BoolArray, LocalMask
 from ...errors import refuse
+from ...files.messages import plural
 from ...rasters import MAX_PIXELS
 from ...rasters.pillow_file import open_image
 from .. import rings
@@ -100,7 +101,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         shapes.notes.append("All shapes are in the group 0, so each was read as an object of its own.")
     elif joined := sum(len(group) for group in parts.values() if len(group) > 1):
         count = sum(len(group) > 1 for group in parts.values())
-        shapes.notes.append(f"{joined:,} shapes were joined to {count:,} objects by their group_id.")
+        shapes.notes.append(f"{joined:,} shapes were joined to {plural(count, 'object')} by their group_id.")
     return shapes
 
 

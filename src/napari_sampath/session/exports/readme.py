@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...files.messages import plural
 from ...formats.layouts.layout import Layout
 from ...formats.layouts.settings import IGNORE, NEW_SPLITS, NO_SPLITS, VERIFIED, ExportSettings
 from ..project.project import Project
@@ -38,11 +39,11 @@ def readme(project: Project, layout: Layout, settings: ExportSettings, result: D
 def review_lines(settings: ExportSettings, result: DatasetExport) -> list[str]:
     """Say what was never reviewed by a person."""
     total = sum(result.objects.values())
-    lines = [f"Never reviewed by a person: {result.unreviewed} of {count(total, 'object')}."]
+    lines = [f"Never reviewed by a person: {result.unreviewed} of {plural(total, 'object')}."]
     if settings.reviewed_only:
         lines = ["Objects that no person made, changed or reviewed are left out."]
     if result.unsure:
-        lines.append(f"Left out because they are marked as unsure: {count(result.unsure, 'object')}.")
+        lines.append(f"Left out because they are marked as unsure: {plural(result.unsure, 'object')}.")
     if result.unknown_share:
         meaning = "ignored" if settings.unverified == IGNORE else "background"
         lines.append(
@@ -67,7 +68,7 @@ def _splits(settings: ExportSettings, result: DatasetExport) -> list[str]:
             slides = sorted(slide for slide, other in result.splits.items() if other == split)
             names = f"{', '.join(slides[:10])}{' ...' if len(slides) > 10 else ''}"
             lines.append(
-                f"{split}: {count(result.files[split], what)} of {count(len(sources), 'image')}; "
+                f"{split}: {plural(result.files[split], what)} of {plural(len(sources), 'image')}; "
                 f"slides or cases: {names}"
             )
     return lines
@@ -81,7 +82,7 @@ def _scale(settings: ExportSettings, result: DatasetExport) -> list[str]:
     lines = [f"{settings.mpp:g} um/px" if settings.mpp else "Each image at its own scale, see index.csv."]
     if result.cut.too_small:
         lines.append(
-            f"Smaller than a pixel at this scale, and therefore missing: {count(result.cut.too_small, 'object')}."
+            f"Smaller than a pixel at this scale, and therefore missing: {plural(result.cut.too_small, 'object')}."
         )
     if not settings.patch_px:
         return lines
@@ -95,11 +96,6 @@ def _scale(settings: ExportSettings, result: DatasetExport) -> list[str]:
         f"{result.cut.empty} patches without objects and verified pixels are left out.",
     ]
     return lines
-
-
-def count(number: int, noun: str) -> str:
-    """Format a number with its noun: "1 image", "2 images"."""
-    return f"{number:,} {noun if number == 1 else 'patches' if noun == 'patch' else f'{noun}s'}"
 
 
 def _section(title: str, lines: list[str]) -> str:

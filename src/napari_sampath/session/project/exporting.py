@@ -10,6 +10,7 @@ from pathlib import Path
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import DatasetError, SampathError
 from ...files import write_atomically
+from ...files.messages import plural
 from ...jobs import Job, Progress
 from ..journals import journal_file
 from ..objects.class_adoption import plan_adoption, unknown_classes
@@ -182,8 +183,10 @@ def _export_job(
 def _readme(project: Project, result: ProjectExport, formats: Sequence[str], reviewed_only: bool) -> str:
     classes = "\n".join(f"  {info.id}  {info.name}" for info in project.classes)
     splits = sorted(set(result.images.values()))
-    counts = "\n".join(f"  {split}: {list(result.images.values()).count(split)} images" for split in splits)
-    review = f"{result.unreviewed} of {result.objects} objects were not reviewed by a person."
+    counts = "\n".join(
+        f"  {split}: {plural(list(result.images.values()).count(split), 'image')}" for split in splits
+    )
+    review = f"{result.unreviewed} of {plural(result.objects, 'object')} were not reviewed by a person."
     if reviewed_only:
         review = "Objects that no person reviewed are left out."
     skipped = "".join(f"\n  {name}: {reason}" for name, reason in result.skipped.items())

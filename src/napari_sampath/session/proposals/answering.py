@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import ImageError
+from ...files.messages import plural
 from ...formats.objects import LabelledObject, visible_areas
 from ...jobs import Job, Progress
 from ...tiling import tile_for
@@ -46,11 +47,12 @@ def answer_points_job(new: NewObjects, hw: tuple[int, int], tiles: TileFeatures)
     visible = tuple(answer for answer, area in zip(answers, areas, strict=True) if area)
     if not visible and not new.objects:
         raise ImageError(
-            f"The model '{tiles.model.name}' found no object at {len(prompts)} points; choose another model."
+            f"The model '{tiles.model.name}' found no object at {plural(len(prompts), 'point')}; choose another model."
         )
     without, covered = len(prompts) - len(answers), len(answers) - len(visible)
     reasons = ((without, "without an outline"), (covered, "in the object of another point"))
     left_out = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count)
-    note = f"{len(visible):,} of {len(prompts):,} points became objects, outlined by {tiles.model.name}; review them"
+    made = f"{len(visible):,} of {plural(len(prompts), 'point')} became objects"
+    note = f"{made}, outlined by {tiles.model.name}; review them"
     note += f" ({left_out})." if left_out else "."
     return replace(new, objects=(*new.objects, *visible), points=(), notes=(*new.notes, note))

@@ -21,6 +21,7 @@ from ...annotations import (
 from ...annotations.masks.steps import same_step
 from ...annotations.model.annotated_object import now
 from ...arrays import LocalMask
+from ...files.messages import plural
 from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...settings import check_settings, setting
@@ -73,7 +74,9 @@ class Refinement:
         )
         kept = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
         total = self.good + self.different + self.worse + self.failed
-        return f"{len(self.masks)} objects refined, {total} unchanged{f' ({kept})' if kept else ''}."
+        return (
+            f"{plural(len(self.masks), 'object')} refined, {total} unchanged{f' ({kept})' if kept else ''}."
+        )
 
 
 def refine_job(
@@ -135,7 +138,7 @@ def refine_change(editor: Editor, refinement: Refinement, model: str | None) -> 
                 continue
             perform(fork, step)
             steps.append(step)
-        return Batch(tuple(steps), f"the refinement of {len(steps)} objects") if steps else None
+        return Batch(tuple(steps), f"the refinement of {plural(len(steps), 'object')}") if steps else None
 
     return Change(editor, plan)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SampathError
+from ...files.messages import plural
 from ...heads import load_head
 from ...heads.bundle import SUFFIX
 
@@ -62,7 +63,7 @@ def _quality(metrics: Mapping[str, Any]) -> str:
         return "quality not measured"
     if not _is_measured(metrics):
         return "quality not measured, because all training images show one slide or case"
-    return f"mean Dice {dice:.2f} on {images} {'image' if images == 1 else 'images'} ({metrics['chosen_on']})"
+    return f"mean Dice {dice:.2f} on {plural(images, 'image')} ({metrics['chosen_on']})"
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:

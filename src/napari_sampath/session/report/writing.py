@@ -14,6 +14,7 @@ from PIL import Image
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import DatasetError
 from ...files import write_atomically
+from ...files.messages import plural
 from ...jobs import Job, Progress
 from ..project.project import Project
 from .charts import bars, line_chart
@@ -108,8 +109,8 @@ def _review(rows: Sequence[ImageRow]) -> str:
     verified = sum(row.verified_share * row.hw[0] * row.hw[1] for row in rows)
     total = sum(row.objects.total() for row in rows)
     share = f" {100 * verified / pixels:.1f} % of all pixels are verified." if pixels else ""
-    text = f"{unreviewed:,} of {total:,} objects were never reviewed by a person; {unsure:,} are marked as unsure."
-    text += share
+    text = f"{unreviewed:,} of {plural(total, 'object')} were never reviewed by a person; "
+    text += f"{unsure:,} are marked as unsure.{share}"
     problems = "".join(
         f'<p class="warn">{escape(row.name)}: {escape(row.problem)}</p>' for row in rows if row.problem
     )
@@ -132,7 +133,7 @@ def _classes(classes: Sequence[ClassRow], rows: Sequence[ImageRow]) -> str:
         )
     unknown = sum(row.mpp is None for row in rows if row.objects)
     note = (
-        f"<p>The scale of {unknown:,} images is unknown; their objects have no area in µm².</p>"
+        f"<p>The scale of {plural(unknown, 'image')} is unknown; their objects have no area in µm².</p>"
         if unknown
         else ""
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError
+from ...files.messages import plural
 from ...formats.layouts import read_record
 from ...jobs import Job
 from .check import ImageFacts, inspect_job
@@ -86,7 +87,7 @@ def format_dataset_report(report: dict[str, Any]) -> str:
     """Format the result of `report_job` as text."""
     splits = list(report["images"])
     counts = ", ".join(
-        f"{s} {report['images'][s]} images of {report['groups'][s]} slides or cases" for s in splits
+        f"{s} {plural(report['images'][s], 'image')} (slides or cases: {report['groups'][s]})" for s in splits
     )
     rows = [
         [str(c["id"]), c["name"], f"{100 * c['share']:.1f} %", *(str(c["images"].get(s, 0)) for s in splits)]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...arrays import ClassInfo, UInt8Array
 from ...files import write_atomically
+from ...files.messages import plural
 from ...heads import LoadedHead
 from ...jobs import Job, Progress, run
 from ...predict import Model
@@ -105,7 +106,7 @@ def _page(report: dict[str, Any], dataset: Dataset, sections: list[str], source:
     error = report["scores"][report["head"]]["calibration_error"]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>",
-        f"<h1>{title}</h1><p>Split {html.escape(report['split'])}, {report['images']} images, features of "
+        f"<h1>{title}</h1><p>Split {html.escape(report['split'])}, {plural(report['images'], 'image')}, features of "
         f"{html.escape(report['encoder'])}. Gain in mean IoU per image over the best constant prediction: "
         f"{report['gain_iou']:+.3f}. Expected calibration error: {format_score(error)}.</p><p>{keys}</p>",
         _table(*region_table(report)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ...files.messages import plural
 from ..data.dataset_report import text_table
 from .published_results import Paper, merged_rows
 
@@ -23,7 +24,7 @@ def format_report(report: dict[str, Any], compat: bool = False, source: Paper | 
     corresponding scores of the report.
     """
     parts = [
-        f"{report['dataset']}, split {report['split']}, {report['images']} images",
+        f"{report['dataset']}, split {report['split']}, {plural(report['images'], 'image')}",
         text_table(*region_table(report)),
         "",
         text_table(*outline_table(report)),
@@ -78,7 +79,7 @@ def prompt_table(scores: Sequence[PromptScore]) -> Table:
     rows = [
         [
             *(score.kind, score.prompt, score.method, format_score(score.mean), interval(score)),
-            f"{score.objects} in {score.images} images of {score.cases} cases",
+            f"{score.objects} in {plural(score.images, 'image')} of {plural(score.cases, 'case')}",
         ]
         for score in scores
     ]
@@ -90,7 +91,7 @@ def object_table(scores: Sequence[InstanceScore]) -> Table:
     rows = [
         [
             *(score.kind, score.method, *map(format_score, (score.pq, score.f1, score.aji))),
-            f"{score.objects} in {score.images} images",
+            f"{score.objects} in {plural(score.images, 'image')}",
         ]
         for score in scores
     ]

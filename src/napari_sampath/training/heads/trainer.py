@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...arrays import DEPTH, GRID
 from ...errors import StorageError, WeightsError
+from ...files.messages import plural
 from ...heads import DirectHead, Head
 from ...jobs import Job, Progress
 from ..evaluation.metrics import Confusion, confusion, summarise
@@ -137,14 +138,14 @@ def run_job(run: Run) -> Job[Best]:
 def _direct_job(run: Run, network: DirectHead) -> Job[Best]:
     """Train and score a head that is trained without gradients."""
     size, tiles = run.config.batch_size, run.train.tiles
-    yield TrainingProgress(0, 1, f"Training on {len(tiles)} tiles", "steps")
+    yield TrainingProgress(0, 1, f"Training on {plural(len(tiles), 'tile')}", "steps")
     batches = (run.train.batch(tiles[start : start + size], run.maps) for start in range(0, len(tiles), size))
     network.learn(((maps, targets.long()) for maps, targets in batches), len(tiles), run.config.seed)
     matrices = evaluate_tiles(network, run.val, run.val.tiles, run.maps, size)
     scores = summarise(matrices, network.classes)["per_image"]
     dice = float(scores["mean"]["dice"] or 0.0)
     class_dice = {info.name: scores[info.name]["dice"] for info in network.classes}
-    text = f"Validation Dice {dice:.3f}" if run.is_validated else f"Trained on {len(tiles)} tiles"
+    text = f"Validation Dice {dice:.3f}" if run.is_validated else f"Trained on {plural(len(tiles), 'tile')}"
     yield TrainingProgress(1, 1, text, "steps", 1, None, dice, class_dice, 0.0)
     return Best(dice, 1, dict(network.state_dict()), matrices)
 

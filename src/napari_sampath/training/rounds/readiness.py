@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from ...files.messages import plural
 from .rounds import DatasetSummary
 
 
@@ -52,7 +53,7 @@ def _classes(summary: DatasetSummary) -> Requirement:
     used = [info.name for info, count in zip(summary.classes, pixels, strict=True) if count and info.id > 0]
     background = sum(count for info, count in zip(summary.classes, pixels, strict=True) if info.id == 0)
     if len(used) >= 2:
-        return Requirement(f"{len(used)} classes: {', '.join(used)}.", True)
+        return Requirement(f"{plural(len(used), 'class')}: {', '.join(used)}.", True)
     if used and background:
         return Requirement(f"One class, {used[0]}, and verified background.", True)
     if used:

@@ -8,7 +8,7 @@ from functools import partial
 from qtpy.QtCore import QObject
 
 from ...annotations import ClassList
-from ..common.texts import plural
+from ...files.messages import plural
 from ..viewer.questions import Choice, Question
 from ..viewer.viewer_state import ViewerState
 from .class_list import ClassListWidget

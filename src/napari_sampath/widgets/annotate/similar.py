@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSlider, QWidget
 
 from ...annotations import AnnotatedObject, Box
+from ...files.messages import plural
 from ..background.native_libraries import import_triton_isolated
 from ..background.workers import JobRunner
 from ..canvas.shown_image import source_file
@@ -16,7 +17,6 @@ from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.controls import button, combo_box, label, row, set_items
 from ..common.script_view import Script, script_button
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .script import similar_script
 

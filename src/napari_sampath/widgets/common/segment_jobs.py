@@ -9,11 +9,11 @@ import numpy as np
 
 from ...annotations import Box
 from ...arrays import LocalMask, UInt8Array
+from ...files.messages import plural
 from ...jobs import Job, Progress
 from ...session import NewObjects, from_segmentation
 from ...session.proposals.result_filter import ResultFilter
 from ..background.native_libraries import import_triton_isolated
-from .texts import plural
 
 if TYPE_CHECKING:
     from ...predict import EverythingSettings, Model, Segmentation

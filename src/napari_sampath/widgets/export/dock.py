@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from ...annotations import AnnotatedObject
 from ...files import file_stem
+from ...files.messages import plural
 from ...session import NewObjects
 from ...session.figures import FigureSettings
 from ..background.workers import JobRunner
@@ -23,7 +24,6 @@ from ..common.question_panel import QuestionPanel
 from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
-from ..common.texts import plural
 from ..viewer.jobs import import_job
 from ..viewer.questions import Questions
 from ..viewer.viewer_state import ViewerState

@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QWidget
 
 from ...annotations import AnnotatedObject
 from ...errors import SampathError
+from ...files.messages import plural
 from ...jobs import Job
 from ...session.proposals.refining import Refinement, RefineSettings
 from ..common.apply_queue import ApplyQueue
 from ..common.controls import button, column, combo_box, form, row, set_items
 from ..common.settings_form import SettingsForm
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .foreign_layers import foreign_layers, objects_of_layer
 from .jobs import refine_objects_job

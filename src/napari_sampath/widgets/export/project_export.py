@@ -11,11 +11,11 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QDialog, QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from ...errors import SampathError
+from ...files.messages import plural
 from ...formats.layouts import LAYOUTS, ExportSettings
 from ...jobs import Job
 from ..common.controls import button, check_box, column, combo_box, form, label, row, set_items
 from ..common.settings_form import SettingsForm
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .jobs import export_project_job
 

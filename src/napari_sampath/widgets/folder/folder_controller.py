@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from ...annotations import AnnotatedObject, Box
+from ...files.messages import plural
 from ...images import LoadedImage
 from ...session import FolderQueue, FolderRun, Session, Stage, State
 from ..background.workers import JobRunner
@@ -19,7 +20,6 @@ from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.head_choice import missing_model, proposed_head
 from ..common.segment_jobs import HeadResult, segment_job
-from ..common.texts import plural
 from ..viewer.annotator import completion_message
 from ..viewer.viewer_state import ViewerState
 from .jobs import queue_job, read_job, segment_folder_job

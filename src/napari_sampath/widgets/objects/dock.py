@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QWidget
 
 from ...annotations import FlagName
 from ...arrays import ClassInfo
+from ...files.messages import plural
 from ..canvas.pixel_size import mpp_of
 from ..canvas.viewport import camera
 from ..common.base_dock import Dock
 from ..common.controls import button, button_grid, column, group, label, row
 from ..common.status_line import StatusLine
-from ..common.texts import plural
 from ..viewer.annotator import Annotator
 from ..viewer.viewer_state import ViewerState
 from .cards import CardGrid

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QPlainTextEdit, QWidget
 
+from ...files.messages import plural
 from ..canvas.image_opening import show_layer_of
 from ..common.controls import button, column, label, plain_tooltip, row
 from ..common.question_panel import QuestionPanel
-from ..common.texts import plural
 from ..export.jobs import report_project_job
 from ..export.project_export import ProjectExportDialog
 from ..viewer.questions import Choice, Question, Questions

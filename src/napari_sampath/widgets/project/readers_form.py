@@ -9,13 +9,13 @@ import numpy as np
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QWidget
 
 from ...config import load_config, write_setting
+from ...files.messages import plural
 from ...jobs import Job, Progress
 from ..background.workers import JobRunner
 from ..canvas import layers as canvas_layers
 from ..canvas.appearance import class_colors
 from ..canvas.viewport import look_at
 from ..common.controls import button, column, label, row
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from ...errors import ImageError
 from ...files import free_name
+from ...files.messages import plural
 from ..canvas.image_opening import open_file
 from ..common.controls import button, button_grid, column, label, plain_tooltip
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 
 NOT_IN_A_PROJECT = (

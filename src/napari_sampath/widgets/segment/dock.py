@@ -7,6 +7,7 @@ from typing import Any
 
 from ...annotations import AnnotatedObject, Box
 from ...arrays import ClassInfo, LocalMask
+from ...files.messages import plural
 from ...session import Guess
 from ...session.proposals.result_filter import ResultFilter
 from ..background.workers import JobRunner
@@ -18,7 +19,6 @@ from ..common.head_choice import card_of, missing_model, proposed_head
 from ..common.script_view import Script, script_button
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
 from ..common.status_line import StatusLine
-from ..common.texts import plural
 from ..viewer.jobs import MAX_SLIDE_PX
 from ..viewer.viewer_state import ViewerState
 from .everything_form import EverythingForm
@@ -337,7 +337,7 @@ class SegmentDock(Dock):
                 return
             count = sum(guess.share >= MIN_AGREEMENT for guess in guesses.values())
             self.status.say(
-                f"{count} of {len(guesses)} objects were classified; the rest are ambiguous."
+                f"{count} of {plural(len(guesses), 'object')} were classified; the rest are ambiguous."
                 if guesses
                 else "There are no unclassified objects; 'Find all objects' adds some."
             )

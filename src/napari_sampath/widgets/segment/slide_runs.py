@@ -11,10 +11,10 @@ from qtpy.QtCore import QObject, Signal
 
 from ...arrays import ClassInfo
 from ...files import file_stem
+from ...files.messages import plural
 from ..background.workers import JobRunner
 from ..canvas.viewport import centre_of_view
 from ..common.apply_queue import ApplyQueue
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .slide_job import RunState, tissue_job, whole_slide_job
 from .slide_layers import TISSUE, find_layer, show_result, show_tissue, tissue_of

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from ...files.messages import plural
 from ..common.controls import column, delete_widgets, label, plain_tooltip
 from ..common.pixmaps import thumbnail
-from ..common.texts import plural
 from .text_table import Row, TextTable
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from ...files.messages import plural
 from ...formats.dataset.manifest import slide_in
 from ..common.controls import (
     button,
@@ -20,7 +21,6 @@ from ..common.controls import (
     row,
     set_items,
 )
-from ..common.texts import plural
 from .text_table import Row, TextTable
 
 if TYPE_CHECKING:

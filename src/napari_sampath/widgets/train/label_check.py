@@ -9,12 +9,12 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QWidget
 
 from ...errors import SampathError
+from ...files.messages import plural
 from ...session.project.samples import place_in_image
 from ..canvas.image_opening import open_file, show_layer_of
 from ..canvas.viewport import look_at
 from ..common.card_list import CardList
 from ..common.controls import button, column, label, row
-from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .label_jobs import PER_CELL, LabelCheck
 from .label_matrix import LabelMatrix, describe_cell

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ....config import load_config
 from ....errors import SampathError
-from ...output import Output, count
+from ....files.messages import plural
+from ...output import Output
 from ...subcommand import Subcommand
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _info(disk: DiskTier, output: Output) -> None:
             "bytes": info.size_bytes,
             "limit_bytes": info.limit_bytes,
         },
-        f"{count(info.entries, 'tile')}, {_megabytes(info.size_bytes)} of {_megabytes(info.limit_bytes)}, "
+        f"{plural(info.entries, 'tile')}, {_megabytes(info.size_bytes)} of {_megabytes(info.limit_bytes)}, "
         f"in {info.place}",
     )
 
@@ -53,7 +54,7 @@ def _clear(disk: DiskTier, output: Output) -> None:
     size_bytes, removed = disk.info().size_bytes, disk.clear()
     output.result(
         {"folder": str(disk.folder), "tiles": removed, "bytes": size_bytes},
-        f"Deleted {count(removed, 'tile')} ({_megabytes(size_bytes)}) from {disk.folder}.",
+        f"Deleted {plural(removed, 'tile')} ({_megabytes(size_bytes)}) from {disk.folder}.",
     )
 
 
@@ -61,7 +62,8 @@ def _verify(disk: DiskTier, output: Output) -> None:
     outcome = output.run(disk.verify_job())
     output.result(
         {"folder": str(disk.folder), "tiles": outcome.checked, "dropped": outcome.dropped},
-        f"Checked {count(outcome.checked, 'tile')} in {disk.folder}; deleted {count(outcome.dropped, 'damaged tile')}.",
+        f"Checked {plural(outcome.checked, 'tile')} in {disk.folder}; "
+        f"deleted {plural(outcome.dropped, 'damaged tile')}.",
     )
 
 

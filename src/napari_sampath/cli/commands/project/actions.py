@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....errors import DatasetError, DuplicateNameError, SampathError
-from ...output import Output, count, table
+from ....files.messages import plural
+from ...output import Output, table
 from ...subcommand import Subcommand
 from . import comparing, figure, sharing
 from .opening import open_project
@@ -39,7 +40,7 @@ def _create(args: argparse.Namespace, output: Output) -> None:
     if args.classes is not None:
         classes = read_classes(args.classes)
     project = Project.create(args.project, args.name, classes)
-    text = f"Created the project '{project.name}' in {project.path}, {count(len(classes), 'class')}."
+    text = f"Created the project '{project.name}' in {project.path}, {plural(len(classes), 'class')}."
     output.result(_values(project), text.replace("classs", "classes"))
 
 
@@ -58,7 +59,7 @@ def _show(args: argparse.Namespace, output: Output) -> None:
         for image in project.images.values()
     ]
     classes = ", ".join(f"{info.id} {info.name}" for info in project.classes) or "none"
-    text = f"{project.name}: {count(len(rows), 'image')}; classes: {classes}"
+    text = f"{project.name}: {plural(len(rows), 'image')}; classes: {classes}"
     if rows:
         text += "\n" + table(("image", "size (px)", "training", "split", "slide or case", "file"), rows)
     output.result(values, f"{text}\n\n{project.notes}" if project.notes else text)
@@ -116,7 +117,7 @@ def _add(args: argparse.Namespace, output: Output) -> int:
             skipped[str(path)] = str(error)
         except SampathError as error:
             skipped[str(path)] = str(error)
-    lines = [f"Added {count(len(added), 'image')} to '{project.name}'."]
+    lines = [f"Added {plural(len(added), 'image')} to '{project.name}'."]
     lines += [f"{path}: {reason}" for path, reason in skipped.items()]
     output.result({"added": added, "skipped": skipped}, "\n".join(lines))
     return 1 if skipped and not added else 0
@@ -269,7 +270,7 @@ def _check(args: argparse.Namespace, output: Output) -> int:
         "found": {name: str(path) for name, path in report.found.items()},
         "problems": problems,
     }
-    summary = f"{count(len(project.images), 'image')}, {count(len(problems), 'problem')}"
+    summary = f"{plural(len(project.images), 'image')}, {plural(len(problems), 'problem')}"
     output.result(values, "\n".join([*lines, *problems, summary]))
     return 1 if problems else 0
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....errors import DatasetError
-from ...output import Output, count, table
+from ....files.messages import plural
+from ...output import Output, table
 
 if TYPE_CHECKING:
     from ....session.project.agreement import Agreement
@@ -54,8 +55,8 @@ def compare(args: argparse.Namespace, output: Output) -> int:
     lines = [table(_HEAD, [tuple(map(_shown, row)) for row in rows])]
     for version in found:
         lines.append(
-            f"{version.image}: {count(version.agreement.matched, 'object')} found by both, "
-            f"{count(len(version.agreement.disagreements), 'disagreement')}."
+            f"{version.image}: {plural(version.agreement.matched, 'object')} found by both, "
+            f"{plural(len(version.agreement.disagreements), 'disagreement')}."
         )
         if version.consensus is not None:
             lines.append(f"{version.image}: wrote the consensus as {version.consensus}.")

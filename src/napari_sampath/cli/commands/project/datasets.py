@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ....errors import DatasetError
+from ....files.messages import plural
 from ...fields import add_fields, from_args
-from ...output import Output, count
+from ...output import Output
 from .opening import open_project
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def describe(result: DatasetExport) -> list[str]:
     files = ", ".join(f"{split} {number}" for split, number in result.files.items())
     total = sum(result.objects.values())
     lines = [
-        f"Exported {count(len(result.images), 'image')} with {count(total, 'object')} to {result.folder} ({files})."
+        f"Exported {plural(len(result.images), 'image')} with {plural(total, 'object')} to {result.folder} ({files})."
     ]
     changes = result.changes
     if changes.changed or changes.unchanged or changes.removed:
@@ -85,12 +86,14 @@ def describe(result: DatasetExport) -> list[str]:
         )
     if changes.kept_edits:
         lines.append(
-            f"{count(changes.kept_edits, 'file')} that somebody changed by hand moved to 'changed-by-hand'."
+            f"{plural(changes.kept_edits, 'file')} that somebody changed by hand moved to 'changed-by-hand'."
         )
     if result.unreviewed:
-        lines.append(f"{count(result.unreviewed, 'object')} never reviewed; --reviewed-only leaves them out.")
+        lines.append(
+            f"{plural(result.unreviewed, 'object')} never reviewed; --reviewed-only leaves them out."
+        )
     if result.unsure:
-        lines.append(f"{count(result.unsure, 'object')} marked as unsure left out.")
+        lines.append(f"{plural(result.unsure, 'object')} marked as unsure left out.")
     if result.unknown_share:
         lines.append(f"{100 * result.unknown_share:.1f} % of the pixels have no class and were not verified.")
     if result.cut.cut or result.cut.slivers:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import DatasetError, UnknownNameError
+from ....files.messages import plural
 from ....registry import unknown_name
 from ...fields import add_fields, from_args
-from ...output import Output, count
+from ...output import Output
 from ...subcommand import Subcommand, add_output, check_suffix, journal_of, open_image_or_slide
 from .opening import open_project
 
@@ -62,7 +63,7 @@ def run_figure(args: argparse.Namespace, output: Output) -> None:
         output.note(note)
     size = [figure.image.shape[1], figure.image.shape[0]]
     values = {"file": str(args.output), "objects": len(figure.outlines), "size": size, "notes": figure.notes}
-    output.result(values, f"Wrote {args.output} with {count(len(figure.outlines), 'object')}.")
+    output.result(values, f"Wrote {args.output} with {plural(len(figure.outlines), 'object')}.")
 
 
 def _open(args: argparse.Namespace, output: Output, stack: contextlib.ExitStack) -> Session:

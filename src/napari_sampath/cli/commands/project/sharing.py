@@ -6,7 +6,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from ...output import Output, count
+from ....files.messages import plural
+from ...output import Output
 
 
 def pack_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def unpack(args: argparse.Namespace, output: Output) -> None:
     from ....session.project.sharing import unpack_job
 
     project = output.run(unpack_job(args.source, args.project, sessions_folder()))
-    text = f"Unpacked '{project.name}' with {count(len(project.images), 'image')} into {project.path}."
+    text = f"Unpacked '{project.name}' with {plural(len(project.images), 'image')} into {project.path}."
     output.result({"path": str(project.path), "images": len(project.images)}, text)
 
 
@@ -65,7 +66,7 @@ def merge(args: argparse.Namespace, output: Output) -> int:
     project, sessions_dir = Project(args.project), sessions_folder()
     result = output.run(merge_job(project, args.source, sessions_dir))
     lines = [
-        f"{count(len(result.added), 'image')} added, {len(result.updated)} updated, {len(result.unchanged)} unchanged."
+        f"{plural(len(result.added), 'image')} added, {len(result.updated)} updated, {len(result.unchanged)} unchanged."
     ]
     if result.classes:
         lines.append(f"New classes: {', '.join(result.classes)}.")
@@ -122,10 +123,12 @@ def export(args: argparse.Namespace, output: Output) -> int:
     formats = tuple(word.strip() for word in args.formats.split(",") if word.strip())
     result = output.run(export_project_job(project, args.output, formats, sessions_folder(), args.reviewed))
     lines = [
-        f"Exported {count(len(result.images), 'image')} with {count(result.objects, 'object')} to {args.output}."
+        f"Exported {plural(len(result.images), 'image')} with {plural(result.objects, 'object')} to {args.output}."
     ]
     if result.unreviewed:
-        lines.append(f"{result.unreviewed} objects were not reviewed; --reviewed leaves them out.")
+        lines.append(
+            f"{plural(result.unreviewed, 'object')} not reviewed; --reviewed leaves unreviewed objects out."
+        )
     lines += [f"{name} was not exported: {reason}" for name, reason in result.skipped.items()]
     lines += list(dict.fromkeys(result.notes))
     output.result(asdict(result), "\n".join(lines))

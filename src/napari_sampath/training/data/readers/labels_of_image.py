@@ -10,6 +10,7 @@ import numpy as np
 
 from ....arrays import ClassInfo, LocalMask, UInt8Array, class_key
 from ....errors import DatasetError, ImageError
+from ....files.messages import plural_of
 from ....formats import Labels, Objects
 from ....formats.class_numbers import FileClass, add_to_table
 from ....formats.conversion.marked_points import skip_points
@@ -122,7 +123,7 @@ def _painted(shapes: Shapes, hw: tuple[int, int], path: Path) -> Objects:
     """Rasterise shapes; an image may have none."""
     if not shapes.items:
         skip_points(shapes, ReadOptions(), path)
-        notes = [f"Left out: {number:,} {reason}." for reason, number in shapes.skipped.items()]
+        notes = [f"Left out: {plural_of(number, reason)}." for reason, number in shapes.skipped.items()]
         return Objects(hw, (), (), (*shapes.notes, *notes))
     try:
         return paint(shapes, ReadOptions(hw=hw), path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ....arrays import class_key
 from ....errors import DatasetError, ImageError
+from ....files.messages import plural_of
 from ....formats import Labels
 from ....formats.class_numbers import FileClass
 from ....formats.format import Format, ImageEntry, Shapes
@@ -174,7 +175,10 @@ def _dataset(path: Path, files: Sequence[_File], groups: Groups) -> Dataset:
         raise DatasetError(f"'{files[0].path}' lists no images; export it again.")
     _check_once(samples)
     classes = with_background(table.classes)
-    remarks = (*table.notes, *(f"Left out: {number:,} {reason}." for reason, number in skipped.items()))
+    remarks = (
+        *table.notes,
+        *(f"Left out: {plural_of(number, reason)}." for reason, number in skipped.items()),
+    )
     values = {info.id: info.id for info in classes}
     note = "" if all_grouped else unknown_groups(path)
     return Dataset(path.stem, tuple(with_splits(samples)), classes, values, note=note, remarks=remarks)

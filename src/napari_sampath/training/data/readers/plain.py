@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ....errors import DatasetError, ImageError
+from ....files.messages import plural_of
 from ....formats import import_labels
 from ....formats.class_numbers import FileClass
 from ....formats.foreign import other_name
@@ -57,7 +58,7 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = 
     remarks: tuple[str, ...] = ()
     if found.unlabelled:
         names = ", ".join(path.name for path in found.unlabelled[:5])
-        remarks = (f"Left out: {len(found.unlabelled)} images without a label file ({names}).",)
+        remarks = (f"Left out: {plural_of(len(found.unlabelled), 'images')} without a label file ({names}).",)
     note = "" if groups.any_group() else unknown_groups(folder)
     samples = [_sample(pair, groups) for pair in found.pairs]
     exports = {pair.image: pair.export for pair in found.pairs if pair.export is not None}
