@@ -71,7 +71,7 @@ def test_labelme_shapes_have_the_pixels_inside_them(tmp_path: Path) -> None:
     assert [info.name for info in objects.classes] == ["tumour", "stroma", "necrosis"]
     text = " ".join(objects.notes)
     assert "1 point without an area" in text
-    assert "1 shapes of the type 'linestrip'" in text
+    assert "1 shape without an area, of the type 'linestrip'" in text
 
 
 def test_labelme_shapes_of_one_group_are_one_object(tmp_path: Path) -> None:
@@ -237,5 +237,5 @@ def test_labelme_areas_without_a_class_are_no_classes(tmp_path: Path) -> None:
     marked = read(tmp_path, file, options=ReadOptions(points="prompts"))
     assert [info.name for info in marked.classes] == ["gland"]
     assert len(marked.points) == 1
-    assert "points labelled '__ignore__'" in " ".join(marked.notes)
+    assert "1 point labelled '__ignore__'" in " ".join(marked.notes)
     assert "marked to be ignored" in text

@@ -82,7 +82,7 @@ def test_cvat_shapes_have_the_pixels_inside_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ellipse, disc(50, 8, 6.5, 3.5, 20))
     text = " ".join(objects.notes)
     for kind in ("polyline", "points", "tag"):
-        assert f"1 shapes of the type '{kind}'" in text
+        assert f"1 shape without an area, of the type '{kind}'" in text
 
 
 def test_cvat_groups_are_one_object_and_the_z_order_is_kept(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_asap_groups_are_classes(tmp_path: Path) -> None:
     colors = {info.name: info.color for info in objects.classes}
     assert (colors["Tumor"], colors["Normal"]) == ((0x64, 0xFE, 0x2E), (0xF4, 0xFA, 0x58))
     assert any("1 splines were read as polygons" in note for note in objects.notes)
-    assert any("1 shapes of the type 'dot'" in note for note in objects.notes)
+    assert any("1 shape without an area, of the type 'dot'" in note for note in objects.notes)
 
 
 def test_imagescope_layers_are_classes_and_negative_regions_holes(tmp_path: Path) -> None:

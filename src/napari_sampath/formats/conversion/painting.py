@@ -285,7 +285,7 @@ def _nothing_left(
     reasons |= {reason: counts[reason] for reason in (_OUTSIDE, _EMPTY, _COVERED, _OUTSIDE_POINTS)}
     if shapes.malformed:
         reasons[f"{_UNREADABLE}, such as {shapes.malformed[0]}"] = len(shapes.malformed)
-    listed = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
+    listed = ", ".join(plural_of(number, reason) for reason, number in reasons.items() if number)
     if (counts[_OUTSIDE] or counts[_OUTSIDE_POINTS]) and placement.hw is not None:
         height, width = placement.hw
         advice = f"give the offset of this image of {width} x {height} px, or choose the file of this image"

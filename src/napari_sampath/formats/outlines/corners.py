@@ -160,7 +160,7 @@ def to_color(text: Any) -> Color | None:
 
 def no_area(kind: str) -> str:
     """Return the reason for leaving out a shape of a kind such as "point"."""
-    return f"shapes of the type '{kind}', which have no area"
+    return f"shapes without an area, of the type '{kind}'"
 
 
 def join_parts(parts: list[Shape]) -> Shape:
