@@ -65,8 +65,9 @@ def plan_of(spec: SlideSpec) -> SlidePlan:
         for known, stream in _plans:
             if known == made_from:
                 return stream.plan
-        from ..predict.whole_slide import BlockStream
+        from ..predict.whole_slide import BlockStream, return_freed_arrays
 
+        return_freed_arrays()
         close_plan()
         plan = _make_plan(spec)
         _plans.append((made_from, BlockStream(plan)))

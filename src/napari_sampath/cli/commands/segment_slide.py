@@ -91,7 +91,7 @@ def run_slide(args: argparse.Namespace, output: Output) -> int:
     """Segment a slide into an OME-Zarr folder, or continue an unfinished result; returns the exit code."""
     from ...heads import load_head
     from ...images.slides import open_slide
-    from ...predict.whole_slide import slide_run_job
+    from ...predict.whole_slide import return_freed_arrays, slide_run_job
 
     if args.confidence is not None:
         raise ConfigError(
@@ -101,6 +101,7 @@ def run_slide(args: argparse.Namespace, output: Output) -> int:
         raise ConfigError(
             "--agreement cannot be used for slides, whose objects have the outlines of the head; remove it."
         )
+    return_freed_arrays()
     objects = instance_settings(args)
     head = load_head(args.head)
     with open_slide(args.image) as slide:

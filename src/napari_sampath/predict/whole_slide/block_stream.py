@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from ..blending import Canvas, part_of
 from ..lookahead import iterate_ahead, map_ahead
 from ..segmentation import tile_logits, upscaled_probabilities
-from .heap import return_freed_arrays
 
 if TYPE_CHECKING:
     from ...arrays import FloatArray
@@ -132,7 +131,6 @@ def compute_blocks(
         plan.result.write(block, canvas.labels, canvas.confidence)
         on_block(block)
 
-    return_freed_arrays()
     done, canvas = 0, None
     written: Future[None] | None = None
     with ExitStack() as stack:
