@@ -248,6 +248,18 @@ def test_objects_of_a_label_map_that_are_cut_off_are_counted(tmp_path: Path) -> 
     assert "cut off" not in " ".join(whole)
 
 
+def test_outlines_on_an_image_with_an_orientation_tag_are_said(tmp_path: Path) -> None:
+    square = [[1, 1], [9, 1], [9, 9], [1, 9], [1, 1]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [square]}, "properties": {}}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(feature))
+    for tag in (1, 2, 3, 4):
+        notes = import_objects(path, "tissue", HW, ReadOptions(orientation=tag)).notes
+        assert any("the outlines were taken as drawn on the turned image" in note for note in notes) == (
+            tag > 1
+        )
+
+
 def test_a_label_map_without_the_orientation_of_its_image_is_said(tmp_path: Path) -> None:
     Image.fromarray(two_areas()).save(tmp_path / "a.png")
     notes = import_objects(tmp_path / "a.png", "tissue", HW, ReadOptions(orientation=3)).notes

@@ -341,6 +341,10 @@ class TestMasks:
             save(tmp_path / f"labels/t{number}.png", labels)
         report = check(tmp_path, capsys)
         assert report["sizes"] == {"90 x 60": 3}
+        (note,) = [note for note in report["notes"] if "orientation tag" in note]
+        assert note.startswith(
+            "'t0': The image was turned as its orientation tag states, like 2 other images; "
+        )
         dataset = open_dataset(tmp_path)
         sample = next(sample for sample in dataset.samples if sample.name == "t1")
         np.testing.assert_array_equal(dataset.read(sample).targets, np.rot90(disc_image(1, (60, 90))[1], -1))

@@ -9,7 +9,7 @@ from .orientation import turn_back
 from .pillow_file import from_pillow
 from .pixel_size import Scale, mpp_of_tiff
 from .raster import MAX_PIXELS, Raster, check_pixels
-from .reading import read_both, read_raster, read_size
+from .reading import read_both, read_orientation, read_raster, read_size
 
 __all__ = [
     "MAX_PIXELS",
@@ -20,6 +20,7 @@ __all__ = [
     "mpp_of_tiff",
     "read_both",
     "read_labels",
+    "read_orientation",
     "read_raster",
     "read_size",
     "turn_back",

@@ -90,6 +90,16 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return orientation.turned_hw(file.hw, file.orientation)
 
 
+def read_orientation(path: str | Path) -> int:
+    """Read the orientation tag of an image, 1..8, without decoding the pixels.
+
+    Raises:
+        ImageError: As `read_size`.
+    """
+    with opened(Path(path)) as file:
+        return file.orientation
+
+
 def turned(raster: Raster, tag: int) -> Raster:
     """Turn the values of a raster according to an orientation tag, and add a remark."""
     if tag == 1:

@@ -275,6 +275,10 @@ def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignor
     if counts["partly covered"] or counts[_COVERED]:
         number = counts["partly covered"] + counts[_COVERED]
         notes.append(f"{plural(number, 'object')} overlapped by others: {rule}.")
+    if options.orientation > 1:
+        notes.append(
+            "The image was turned as its orientation tag states; the outlines were taken as drawn on the turned image."
+        )
     return notes
 
 

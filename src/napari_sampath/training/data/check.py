@@ -6,12 +6,15 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from ... import tiling
 from ...errors import DatasetError, ImageError
+from ...files.messages import plural
 from ...jobs import Job, Progress
+from ...rasters import read_orientation
 from .dataset import IGNORED, Dataset, Sample
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ class Inspection:
 
 def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Job[Inspection]:
     """Read the files of the given samples and collect the errors; progress counts images."""
-    inspection = Inspection()
+    inspection, turned = Inspection(), []
     for number, sample in enumerate(samples):
         yield Progress(number, len(samples), message, "images")
         try:
@@ -67,12 +70,29 @@ def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Jo
             continue
         counts = np.bincount(example.targets.ravel(), minlength=IGNORED + 1)[: len(dataset.classes)]
         inspection.notes += [(sample.name, note) for note in example.notes]
+        if sample.image.is_file() and _is_turned(sample.image):
+            turned.append(sample.name)
         pixels = example.pixels
         digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
         hw = (pixels.shape[0], pixels.shape[1])
         inspection.images.append(ImageFacts(sample, hw, tuple(counts.tolist()), digest.hexdigest()))
+    if turned:
+        others = f", like {plural(len(turned) - 1, 'other image')}" if len(turned) > 1 else ""
+        note = (
+            f"The image was turned as its orientation tag states{others}; labels without such a tag were taken as "
+            "drawn on the turned image, unless they have the size of the stored one."
+        )
+        inspection.notes.append((turned[0], note))
     yield Progress(len(samples), len(samples), message, "images")
     return inspection
+
+
+def _is_turned(image: Path) -> bool:
+    """Return whether an image file has an orientation tag that turns it; a slide has none."""
+    try:
+        return read_orientation(image) > 1
+    except ImageError:
+        return False
 
 
 def summarise_notes(inspection: Inspection) -> list[str]:
