@@ -174,6 +174,13 @@ def masks(files: dict[str, Any], label_map: str = "T:255,0,0::\nS:0,255,0::\n") 
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("name", ["T", "tumour:grade 2", "ratio 1:2,3,4", "tumour: a, b"])
+def test_names_of_cvat_classes_may_contain_colons(tmp_path: Path, name: str) -> None:
+    label_map = f"{name}:255,0,0::\nS:0,255,0:part,b:walks:1\n"
+    content = masks({"SegmentationClass/tissue.png": COLOURS[two_areas()]}, label_map)
+    assert set(names(read(tmp_path / "a.zip", content))) == {name, "S"}
+
+
 def test_cvat_masks_in_folders(tmp_path: Path) -> None:
     colours = COLOURS[two_areas()]
     files = {"SegmentationClass/x/tissue.png": colours, "SegmentationClass/x/b.png": colours[::-1]}

@@ -8,6 +8,7 @@ https://docs.cvat.ai/docs/dataset_management/formats/format-smask/. The layout i
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ...arrays import IntArray, UInt8Array
 
 _LABEL_MAP = "labelmap.txt"
+_ENTRY = re.compile(r"(.*):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
+"""A line of the label map; the name of a class may contain colons."""
 _CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
 _BACKGROUND = (0, 0, 0)
 _MAX_TEXT_BYTES = 2**20
@@ -160,11 +163,13 @@ def _read_label_map(content: bytes, shown: Path) -> dict[str, Color]:
         for line in content[:_MAX_TEXT_BYTES].decode("utf-8-sig").splitlines():
             if not line.strip() or line.startswith("#"):
                 continue
-            label, color, *_ = line.split(":")
-            red, green, blue = (int(part) for part in color.split(","))
-            if not all(0 <= part <= 255 for part in (red, green, blue)):
+            entry = _ENTRY.fullmatch(line)
+            if entry is None:
                 raise ValueError
-            colors[label.strip()] = (red, green, blue)
+            red, green, blue = map(int, entry.group(2, 3, 4))
+            if max(red, green, blue) > 255:
+                raise ValueError
+            colors[entry[1].strip()] = (red, green, blue)
     except ValueError:
         refuse(shown, f"has no readable {_LABEL_MAP} of lines 'name:red,green,blue::'", "export it again")
     return colors
