@@ -35,7 +35,7 @@ from napari_sampath.predict.everything.mask_filters import (
     fill_small_holes,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
-from napari_sampath.predict.everything.whole_objects import select_whole
+from napari_sampath.predict.everything.whole_objects import drop_small, select_whole
 from napari_sampath.predict.head_tiles import head_tiles
 from napari_sampath.store import MemoryTier, Store
 from support.models.small_sam import Spotlight, model_of, small_sam, spotlit_model, wave_image
@@ -65,7 +65,7 @@ def test_defaults_are_sams() -> None:
     own = {name: value for name, value in ours.items() if name not in sams}
     unchanged = {"drop_over_half_image": False, "tile_px": 0, "max_area_share": 1.0, "min_area_px": 0}
     windows = {"window_cells": 0, "whole_points_per_side": 0}
-    assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0} | windows
+    assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0, "min_relative_area": 0.0} | windows
 
 
 def test_settings_are_those_of_the_model() -> None:
@@ -194,6 +194,26 @@ def test_no_selected_mask_is_covered_by_better_ones(
         covered |= mask
     for blob in set(blobs) - set(selected):
         assert (blob.local_mask().to_dense((40, 40)) & covered).sum() > max_covered * blob.area_px
+
+
+@given(
+    areas=st.lists(st.integers(1, 39), min_size=1, max_size=20),
+    share=st.floats(0, 1),
+)
+def test_objects_much_smaller_than_the_typical_one_are_dropped(areas: list[int], share: float) -> None:
+    blobs = [Blob((0, 0, 1, area), 0.9, False) for area in areas]
+    kept = drop_small(blobs, share)
+    typical = max(size for size in areas if 2 * sum(a for a in areas if a >= size) >= sum(areas))
+    assert kept == [blob for blob in blobs if blob.area_px >= share * typical]
+
+
+def test_among_large_objects_small_ones_are_dropped_and_alone_they_are_kept() -> None:
+    nuclei = [Blob((30, col, 31, col + 2), 0.9, False) for col in range(0, 36, 3)]
+    gland = Blob((0, 0, 10, 10), 0.9, False)
+    assert drop_small([*nuclei, gland], 0.1) == [gland]
+    assert drop_small(nuclei, 0.1) == nuclei
+    assert drop_small([*nuclei, gland], 0.0) == [*nuclei, gland]
+    assert drop_small([], 0.1) == []
 
 
 @pytest.mark.parametrize(

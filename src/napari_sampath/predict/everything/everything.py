@@ -34,7 +34,7 @@ from .mask_filters import (
     without_duplicates,
 )
 from .settings import EverythingSettings
-from .whole_objects import select_whole
+from .whole_objects import drop_small, select_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,6 +182,7 @@ def segment_everything_job(
         candidates = select_whole(candidates, hw, settings.max_covered, settings.size_weight)
     elif len(candidates) > 1 and sum(map(len, layers)) > 1:
         candidates = _merge_crops(candidates, settings.crop_nms_thresh)
+    candidates = drop_small(candidates, settings.min_relative_area)
     masks = [candidate.unpack() for candidate in candidates]
     if settings.min_mask_region_area:
         masks = _without_small_regions(masks, hw, settings)

@@ -61,6 +61,9 @@ class EverythingSettings:
     size_weight: float = setting(0.0, min=0, max=1)
     """Of overlapping masks, the best has the highest predicted IoU times stability times area to the power of this;
     larger values prefer whole objects to their parts."""
+    min_relative_area: float = setting(0.0, min=0, max=1, label="Min. relative area")
+    """Masks are dropped if they are smaller than this fraction of the typical mask; half of the selected area is in
+    masks larger than that. Among glands, this leaves out nuclei; 0 keeps objects of all sizes."""
 
     window_cells: int = setting(0, min=0, max=64)
     """Side of the window around each point that the decoder reads, in cells of 16 px of the square input, a multiple of

@@ -1,4 +1,4 @@
-"""Selection of whole objects among overlapping candidates, instead of objects together with their parts."""
+"""Selection of whole objects of one scale among candidates, instead of objects together with their parts."""
 
 from __future__ import annotations
 
@@ -67,3 +67,22 @@ def select_whole(
             window |= mask.bitmap
             selected.append(candidate)
     return selected
+
+
+def drop_small(candidates: list[C], min_relative_area: float) -> list[C]:
+    """Drop masks that are much smaller than the typical one, such as nuclei among glands.
+
+    Args:
+        candidates: The masks.
+        min_relative_area: Smallest area as a fraction of the typical area; half of the summed area belongs to masks of
+            at least the typical area.
+
+    Returns:
+        The other masks, in the same order.
+    """
+    if not candidates or not min_relative_area:
+        return candidates
+    areas = np.sort([candidate.area_px for candidate in candidates])
+    # Weighted by area, few large objects outweigh the many small ones between them.
+    typical = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    return [candidate for candidate in candidates if candidate.area_px >= min_relative_area * typical]
