@@ -48,6 +48,8 @@ READ = {
     "measure labels": "measure {image} --labels {bad} -o {out}.csv",
     "figure source": "figure {bad} -o {out}.png",
     "dataset folder": "dataset check {bad}",
+    "dataset rank": "dataset rank {bad}",
+    "dataset weights": "dataset rank {set} --model sam --weights {bad}",
     "slide slide": "slide info {bad}",
     "train data": "train --data {bad} -o {out}.safetensors",
     "train also": "train --data {set} --also {bad} -o {out}.safetensors",

@@ -107,7 +107,7 @@ def test_outlines_are_filled_and_later_ones_are_on_top(session: Session) -> None
     first, second = session.files.adopt_outlines([square, over, outside], "region", notes)
     assert masks(session)[second.id].sum() == 150
     assert masks(session)[first.id].sum() == 75
-    assert any("1 shapes outside the image" in note for note in notes)
+    assert any("1 shape outside the image" in note for note in notes)
     with pytest.raises(ImageError, match="no shape"):
         session.files.adopt_outlines([outside], "region")
 

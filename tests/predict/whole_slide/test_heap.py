@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
+# A new process, whose heap has no free memory that arrays could use.
+PROGRAM = """
+from pathlib import Path
+import numpy as np
 from napari_sampath.predict.whole_slide.heap import return_freed_arrays
 
-
-def resident_kb() -> int:
-    (line,) = (
-        row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("RssAnon:")
-    )
+def resident_kb():
+    (line,) = (row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("RssAnon:"))
     return int(line.split()[1])
+
+np.ones(2**24, np.uint8)  # When it is freed, glibc would keep smaller arrays from now on.
+{call}
+arrays = [np.ones(2**22, np.uint8) for _ in range(16)]
+before = resident_kb()
+del arrays[::2]
+print(before - resident_kb())
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_freed_arrays_are_returned_though_others_are_kept() -> None:
-    np.ones(2**24, np.uint8)  # When it is freed, glibc would keep smaller arrays from now on.
-    return_freed_arrays()
-    arrays = [np.ones(2**22, np.uint8) for _ in range(16)]
-    before = resident_kb()
-    del arrays[::2]
-    assert before - resident_kb() > 7 * 2**12
+    freed = []
+    for call in ("", "return_freed_arrays()"):
+        command = [sys.executable, "-c", PROGRAM.format(call=call)]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        freed.append(int(result.stdout))
+    assert freed[1] > 7 * 2**12 > freed[0]

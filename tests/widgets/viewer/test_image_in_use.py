@@ -224,6 +224,16 @@ def test_the_layer_list_shows_no_helper_layers(open_window: Callable[..., Any], 
     assert len(rows_shown(window.viewer)) == len(window.viewer.layers)
 
 
+def test_an_opened_image_is_in_use_though_another_layer_is_added_at_once(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    """The result of a run may be added in the same turn of the event loop."""
+    window = open_window(tissue, DiscModel())
+    second = add_second(window, tissue)
+    window.viewer.add_labels(np.zeros(tissue.shape[:2], np.uint8), name="result")
+    in_use(window, second)
+
+
 def test_layers_and_session_follow_a_renamed_image(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...arrays import ClassInfo, FloatArray, IntArray, LocalMask
 from ...errors import ImageError
+from ...files.messages import plural_of
 from ...formats import rings
 from ...formats.objects import boxes_of
 from ...rasters import check_pixels
@@ -111,7 +112,7 @@ def from_outlines(
             objects.append(NewObject(info.id, mask))
         else:
             left_out["shapes outside the image or smaller than a pixel"] += 1
-    parts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    parts = ", ".join(plural_of(count, reason) for reason, count in left_out.items())
     if not objects:
         raise ImageError(
             f"{name} has no shape with an area in the image{f' ({parts})' if parts else ''}; choose another layer."
