@@ -209,7 +209,8 @@ def test_a_run_continues_on_its_own_slide_while_another_image_is_in_use(
     )
     dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
     driver.press(dock.run_button)
-    viewer.add_image(disc_image(4, (200, 300))[0], name="other")
+    # The other image is in use before the run shows its result, however fast the worker is.
+    state.choose_image(viewer.add_image(disc_image(4, (200, 300))[0], name="other"))
     wait_until(lambda: state.image is not slide and state.session is not None, 60, "the other image")
     assert not tissue.visible, "it belongs to the slide"
     wait_until(lambda: dock.slide_runs._run is not None and dock.slide_runs._run.plan is not None, 60, "it")

@@ -227,10 +227,11 @@ def test_the_layer_list_shows_no_helper_layers(open_window: Callable[..., Any], 
 def test_an_opened_image_is_in_use_though_another_layer_is_added_at_once(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    """The result of a run may be added in the same turn of the event loop."""
+    """The result of a run may be added, and its image be selected, in the same turn of the event loop."""
     window = open_window(tissue, DiscModel())
     second = add_second(window, tissue)
     window.viewer.add_labels(np.zeros(tissue.shape[:2], np.uint8), name="result")
+    window.viewer.layers.selection.active = window.image
     in_use(window, second)
 
 

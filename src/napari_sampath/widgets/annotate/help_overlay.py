@@ -38,6 +38,8 @@ STYLE = (
 """Style sheet of the overlay; the same in every theme, because the overlay lies on the image."""
 KEY_COLOR = "#ffd84d"
 WIDTH_PX = 460
+MARGIN_PX = 4
+"""Distance from the edges of the covered widget, whose own margin around the canvas is smaller."""
 _NAME = Qt.ItemDataRole.UserRole
 
 
@@ -216,5 +218,6 @@ class HelpOverlay(QFrame):
         if covered is None:
             return
         rows = sum(self.table.rowHeight(index) for index in range(self.table.rowCount()))
-        width, height = min(WIDTH_PX, covered.width()), min(rows + 140, covered.height())
+        width = min(WIDTH_PX, covered.width() - 2 * MARGIN_PX)
+        height = min(rows + 140, covered.height() - 2 * MARGIN_PX)
         self.setGeometry((covered.width() - width) // 2, (covered.height() - height) // 2, width, height)

@@ -102,8 +102,8 @@ class ImageFollower(QObject):
         """Names by which the layers of an image are marked."""
         self._clicked: Image | None = None
         """Another image that the user clicked on last."""
-        self._latest: Image | None = None
-        """The image that was opened or selected last, until it is followed; another layer may be active by then."""
+        self._opened: Image | None = None
+        """The image that was opened last, until it is followed; another layer may be active by then."""
         self._changed: WeakSet[Image] = WeakSet()
         """Images whose pixels have been replaced."""
         self._timer = QTimer(self)
@@ -208,9 +208,8 @@ class ImageFollower(QObject):
         return bool(grid.enabled)
 
     def _on_event(self, event: Any = None) -> None:
-        layer = getattr(event, "value", None)
-        if event is not None and event.type in ("inserted", "active") and isinstance(layer, Image):
-            self._latest = layer
+        if event is not None and event.type == "inserted" and event.value in user_images(self._viewer):
+            self._opened = event.value
         # Wait for the end of the event: napari is still changing its layer list.
         self._timer.start(0)
 
@@ -239,8 +238,9 @@ class ImageFollower(QObject):
         renamed = self._watch()
         self._clicked = None
         images, image = user_images(self._viewer), self._state.image
-        latest, self._latest = self._latest or self._viewer.layers.selection.active, None
+        latest, self._opened = self._opened or self._viewer.layers.selection.active, None
         if image is not None and latest in images and latest is not image and latest.visible:
+            self._viewer.layers.selection.active = latest
             self._state.choose_image(latest)
         elif image is not None and image in images and not image.visible:
             other = visible_image(self._viewer)
