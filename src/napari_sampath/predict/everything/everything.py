@@ -208,6 +208,7 @@ class _CropSearch:
         features = model.encode(pixels, frame)
         self._frame = features.frame
         self._embedding = features.maps["embedding"]
+        self._tile = decoder.activate(self._embedding)
         self._screen = StabilityScreen(features.frame, decoder.logits_px, settings.stability_score_offset)
         self._candidates: list[_Candidate] = []
         self._max_area_px = settings.max_area_share * frame.height * frame.width
@@ -217,8 +218,7 @@ class _CropSearch:
         """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass the filters."""
         xy = self._to_input(points_xy)
         labels = torch.ones(len(xy), 1, dtype=torch.int64, device=xy.device)
-        tile = self._decoder.activate(self._embedding)
-        attended = self._decoder.attend(tile, (xy[:, None], labels))
+        attended = self._decoder.attend(self._tile, (xy[:, None], labels))
         chosen = self._is_good(attended.scores)
         self._keep(
             points_xy, self._decoder.logits(attended, chosen), attended.scores[chosen], chosen.nonzero()[:, 0]
