@@ -238,7 +238,8 @@ class ImageFollower(QObject):
         renamed = self._watch()
         self._clicked = None
         images, image = user_images(self._viewer), self._state.image
-        latest, self._opened = self._opened or self._viewer.layers.selection.active, None
+        opened, self._opened = self._opened, None
+        latest: Any = opened if opened in images else self._viewer.layers.selection.active
         if image is not None and latest in images and latest is not image and latest.visible:
             self._viewer.layers.selection.active = latest
             self._state.choose_image(latest)
