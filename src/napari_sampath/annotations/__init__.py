@@ -13,7 +13,7 @@ from .model.prepared import Prepared, prepare
 from .model.recorder import perform
 from .storage.edits import Edits
 from .storage.header import Header, pixel_digest
-from .storage.history import History, PromptStep
+from .storage.history import History, PromptStep, Step
 from .storage.journal import Journal, open_journal
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Reclassify",
     "SetClasses",
     "Source",
+    "Step",
     "TiledMap",
     "Verify",
     "bounds",

@@ -19,6 +19,7 @@ from ..annotations import (
     Operation,
     PromptStep,
     SetClasses,
+    Step,
     mask_of_pixels,
 )
 from ..annotations.model.classes import FIRST_CLASS
@@ -326,6 +327,17 @@ class Session:
             return self.prompts.remove_last()
         waiting = self.prompts.state.empty and self.waiting.undo()
         return waiting or self.large_changes.undo() or self._editor.undo()
+
+    @property
+    def undo_step(self) -> Step | None:
+        """The saved step that `undo` would revert now; None if that is nothing, a prompt or a change that waits."""
+        last = self._editor.history.last
+        waits = self.waiting.items or len(self.large_changes)
+        return last if isinstance(last, Step) and not waits else None
+
+    def can_undo(self, step: Step) -> bool:
+        """Return whether `undo` would revert a step at some point."""
+        return step in self._editor.history.done
 
     def redo(self) -> bool:
         """Redo the step that was undone last; return False if there is none.

@@ -116,6 +116,40 @@ def test_a_cell_opens_cards_and_a_card_its_image(checked: Any) -> None:
     assert dock.form.isVisible()
 
 
+def test_undo_of_a_card_never_undoes_another_change(checked: Any) -> None:
+    window, dock = checked
+    cards = dock.labels.cards
+    choose_cell(dock, 2, 1)
+    (entry,) = cards.values
+    QTest.keyClick(cards, Qt.Key.Key_1)  # Opens the image of the card.
+    wait_until(
+        lambda: window.state.ready and len(window.state.session.document.objects) == 4, 60, "the image"
+    )
+    session, undo = window.state.session, (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    objects = session.document.objects
+    (number,) = (obj.id for obj in objects.values() if obj.box[0] < 48 < obj.box[1])
+    QTest.keyClick(cards, Qt.Key.Key_1)
+    assert cards.values == []
+    other = next(object_id for object_id in objects if object_id != number)
+    session.objects.delete((other,))
+    QTest.keyClick(cards, *undo)
+    assert other not in objects, "the newest change is not this decision"
+    assert session.document.record(number).class_id == 1
+    assert cards.values == []
+    assert "press Ctrl-Z in the image" in dock.status.message.text()
+
+    session.undo()
+    QTest.keyClick(cards, *undo)
+    assert session.document.record(number).class_id == 2
+    assert cards.values == [entry]
+
+    QTest.keyClick(cards, Qt.Key.Key_1)
+    session.undo()
+    QTest.keyClick(cards, *undo)
+    assert cards.values == [entry], "the decision was undone in the image"
+    assert set(objects) >= {number, other}
+
+
 def test_the_labels_fit_into_the_window_in_both_themes(checked: Any) -> None:
     window, dock = checked
     for theme in ("dark", "light"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from .label_matrix import LabelMatrix, describe_cell
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ...annotations import Box
+    from ...annotations import Box, Step
     from ...session import Session
     from ...session.project.content import ProjectImage
     from ...training.rounds.label_ranking import LabelLoss
@@ -37,6 +38,16 @@ CARDS_HINT = (
 )
 MATRIX_TEXT = "Rows: your label; columns: what the other images suggest."
 UNDO_KEY = "Ctrl+Z"
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the user decided about a label."""
+
+    changed: bool = False
+    """Whether the annotations were changed."""
+    step: Step | None = None
+    """The undo step of this change; None if the change was still waiting."""
 
 
 class LabelCheckView(QWidget):
@@ -56,8 +67,8 @@ class LabelCheckView(QWidget):
         self.folder: Path | None = None
         """Folder of the dataset."""
         self._check: LabelCheck | None = None
-        self._decided: dict[LabelLoss, bool] = {}
-        """Decided label, the latest last -> whether the annotations were changed."""
+        self._decided: dict[LabelLoss, _Decision] = {}
+        """Decided label -> the decision, the latest last."""
         self._wanted: tuple[str, Box] | None = None
         """Digest of the image that is being opened, and the place to show in it."""
         self.text = label(wrap=True)
@@ -138,14 +149,28 @@ class LabelCheckView(QWidget):
         """Take the latest decision back."""
         if not self._decided:
             return
-        entry, changed = self._decided.popitem()
-        if changed:
-            if not self._is_shown(entry) or self._state.annotator is None:
-                self._decided[entry] = changed
-                return
-            self._state.annotator.undo()
+        entry, decision = self._decided.popitem()
+        if decision.changed and not self._revert(entry, decision.step):
+            self._decided[entry] = decision
+            return
         self._refill()
         self.message.emit(entry.sentence)
+
+    def _revert(self, entry: LabelLoss, step: Step | None) -> bool:
+        """Undo the step of a decision unless it has been undone already; return False if the decision stays."""
+        shown, annotator = self._is_shown(entry), self._state.annotator
+        if not shown or annotator is None:
+            return False
+        session = annotator.session
+        if step is not None and not session.can_undo(step):
+            return True
+        if step is not None and session.undo_step is step:
+            return annotator.attempt(session.undo)
+        self.message.emit(
+            f"'{entry.image}' has been changed after this decision; press Ctrl-Z in the image to undo these changes "
+            "first, or correct the object there."
+        )
+        return False
 
     def _on_cell(self) -> None:
         cell = self.matrix.cell
@@ -186,7 +211,7 @@ class LabelCheckView(QWidget):
     def _on_decision(self, entries: tuple[LabelLoss, ...], decision: str) -> None:
         if decision == "accept":
             for entry in entries:
-                self._remove(entry, changed=False)
+                self._remove(entry, _Decision())
         else:
             self._change_all(entries, decision)
 
@@ -229,10 +254,10 @@ class LabelCheckView(QWidget):
             elif isinstance(decision, int):
                 action = partial(session.objects.reclassify, (number,), classes[decision].id)
             if annotator.attempt(action):
-                self._remove(entry, changed=True)
+                self._remove(entry, _Decision(changed=True, step=session.undo_step))
 
-    def _remove(self, entry: LabelLoss, changed: bool) -> None:
-        self._decided[entry] = changed
+    def _remove(self, entry: LabelLoss, decision: _Decision) -> None:
+        self._decided[entry] = decision
         index = self.cards.values.index(entry)
         self.cards.takeItem(index)
         self.cards.keep_selection(index)
