@@ -82,6 +82,23 @@ def test_every_tab_opens_by_a_click_and_nothing_is_cut_off(
         assert right <= panel.width(), f"the tabs end at {right} of {panel.width()} px"
 
 
+def test_no_tab_scrolls_while_a_project_is_open(
+    panel: SamPathPanel, viewer: Any, tissue: np.ndarray, tmp_path: Path
+) -> None:
+    driver = opened(panel, viewer, tissue)
+    training = panel.state.training
+    training.choose(tmp_path / "A project with quite a long name")
+    wait_until(lambda: training.project is not None, 60, "the project")
+    training.membership.put_in()
+    wait_until(lambda: len(training.project.images) == 1, 60, "the image in the project")
+    viewer.window._qt_window.resize(1280, 800)
+    for title in TABS:
+        dock = click_tab(panel, title)
+        driver.settle()
+        assert_nothing_cut_off(viewer, dock)
+        assert dock.verticalScrollBar().maximum() == 0, title
+
+
 def test_annotate_fits_without_a_scroll_bar(panel: SamPathPanel, viewer: Any, tissue: np.ndarray) -> None:
     driver = opened(panel, viewer, tissue)
     for theme in ("dark", "light"):

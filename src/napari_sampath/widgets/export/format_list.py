@@ -29,6 +29,7 @@ class FormatList(QWidget):
         """Name of the format -> check box."""
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(2)
         first = {name: place for place, name in enumerate(FIRST)}
         ordered = sorted(
             writable(), key=lambda entry: (first.get(entry.name, len(first)), entry.label.casefold())
