@@ -315,5 +315,4 @@ def _cut(labels: Labels, placement: Placement) -> tuple[str, ...]:
         (x0, y0), (x1, y1) = placement.points([(c0, r0), (c1, r1)]).tolist()
         is_inside = x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height
         count += not is_inside and min(x1, y1, width - x0, height - y0) > 0
-    noun = "object" if count == 1 else "objects"
-    return (f"{count:,} {noun} cut off at the edge of the image.",) if count else ()
+    return (f"{plural(count, 'object')} cut off at the edge of the image.",) if count else ()

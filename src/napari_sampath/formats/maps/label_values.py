@@ -175,8 +175,7 @@ def _objects(values: MapLike, numbers: IntArray, known: Sequence[FileClass], obj
     number = known[0].number if len(known) == 1 else 1
     numbered = add_to_table((), [FileClass(name, number, known[0].color if len(known) == 1 else None)])
     info = numbered.classes[0]
-    noun = "object" if len(numbers) == 1 else "objects"
-    note = f"{_count(numbers)} read as {len(numbers):,} {noun} of one class."
+    note = f"{_count(numbers)} read as {plural(len(numbers), 'object')} of one class."
     class_map: Any = Foreground(values, info.id)
     if isinstance(values, np.ndarray):
         class_map, values = class_map[:], values.astype(np.int32)

@@ -14,6 +14,7 @@ from ...annotations.masks.shaping import joined
 from ...annotations.model.annotated_object import TRUSTED, now
 from ...arrays import LocalMask
 from ...errors import PromptError
+from ...files.messages import plural
 from .reshaping import free_of, reshaped, review_steps
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
@@ -42,9 +43,8 @@ class Overlap:
     def sentence(self) -> str:
         """Question for the user."""
         count, area = len(self.pixels), sum(self.pixels.values())
-        objects = "1 object" if count == 1 else f"{count} objects"
         complete = f", {len(self.swallowed)} of them completely" if self.swallowed else ""
-        return f"The mask covers {area} px of {objects}{complete}; overwrite or keep them?"
+        return f"The mask covers {area} px of {plural(count, 'object')}{complete}; overwrite or keep them?"
 
 
 def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:

@@ -116,7 +116,7 @@ def check_job(
         inspection = yield from inspect_job(dataset, samples, "Checking the images")
         if inspection.problems:
             more = len(inspection.problems) - 1
-            also = f" {more} more {'file' if more == 1 else 'files'} cannot be used." if more else ""
+            also = f" {plural(more, 'more file')} cannot be used." if more else ""
             raise DatasetError(inspection.problems[0] + also)
         for sentence in summarise_notes(inspection):
             logger.warning("%s", sentence)

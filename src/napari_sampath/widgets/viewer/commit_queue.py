@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from ...files.messages import plural
 from ..background.workers import JobRunner
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ class CommitQueue(QObject):
             self.runner.cancel()
             self._compute()
         if missing:
-            objects = "1 object was" if missing == 1 else f"{missing} objects were"
-            text = f"{objects} not added, because the image was closed before the masks were ready"
+            verb = "was" if missing == 1 else "were"
+            objects = plural(missing, "object")
+            text = f"{objects} {verb} not added, because the image was closed before the masks were ready"
             logger.warning("'%s': %s", session.name, text)  # The window may be closing, too.
             session.message.emit(f"{text}; open it again, and click there.")
         session.message.disconnect(say)

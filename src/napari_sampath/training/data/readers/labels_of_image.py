@@ -175,6 +175,5 @@ def _number(info: ClassInfo, numbers: Mapping[str, int], path: Path) -> int:
 
 
 def _count(areas: int) -> str:
-    return (
-        "1 crowd or box without an outline" if areas == 1 else f"{areas:,} crowds or boxes without an outline"
-    )
+    crowds = "crowd or box" if areas == 1 else "crowds or boxes"
+    return f"{areas:,} {crowds} without an outline"
