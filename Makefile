@@ -45,7 +45,7 @@ results: setup
 
 evaluate-models: setup
 	@.venv/bin/python -m benchmarks.model_card --data "$${SAMPATH_DATA:-../shared/data}" --clicks 20 --high-resolution --colours 0.8 1.2 \
-		--objects nucleus-cnn --card docs/model-card.md --copy src/napari_sampath/encoders/shipped/model-card.md \
+		--instances 24 --card docs/model-card.md --copy src/napari_sampath/encoders/shipped/model-card.md \
 		$(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
 
 models: setup

@@ -28,8 +28,10 @@ from napari_sampath.files import write_atomically
 from napari_sampath.heads import LoadedHead, list_bundles, load_head
 from napari_sampath.predict import Model
 from napari_sampath.training import evaluate_job
+from napari_sampath.training.data.dataset import choose_evenly
+from napari_sampath.training.data.instances import read_instances
 from napari_sampath.training.evaluation.failures import WorstPredictions
-from napari_sampath.training.evaluation.instance_evaluation import InstanceScore
+from napari_sampath.training.evaluation.instance_evaluation import InstanceScore, evaluate_instances
 from napari_sampath.training.evaluation.prompt_evaluation import MAX_POINTS, POINTS, PromptScore
 from napari_sampath.training.evaluation.report import Table, format_score, object_table, prompt_table
 from napari_sampath.training.prompts.config import recipe
@@ -44,6 +46,14 @@ _ATTRIBUTION = """\
 | histolytics 0.3.0 example (HGSC) | nuclei, tumour | BSD-3-Clause; its masks were made by a model, not by hand |
 | BCSS (two regions) | tumour nests | CC0: Amgad et al. 2019, Bioinformatics 35(18) |
 """
+
+_NUCLEUS_HEADS = ("nucleus-instance", "nucleus-cnn")
+_INSTANCE_SETS = (
+    ("nucleus, BBBC038", "bbbc038_nuclei", "nucleus", _NUCLEUS_HEADS),
+    ("nucleus, TNBC", "tnbc_nuclei", "", _NUCLEUS_HEADS),
+    ("gland, EBHI-Seg", "ebhi_glands", "gland", ()),
+)
+"""Sets of the table of instances: title, folder, kind in the tissue collection ("" if it is not part of it), heads."""
 
 _LIMITS = """\
 - **Not a medical device.** Not for diagnosis, grading, counting or any decision about a patient.
@@ -94,6 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="HEAD",
         help="also score this head, on the dataset it was trained on; repeatable",
     )
+    parser.add_argument(
+        "--instances",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="also segment the objects of at most COUNT images of each set without prompts (default: none)",
+    )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
     try:
@@ -126,6 +143,8 @@ def _run(args: argparse.Namespace, output: Output) -> None:
         model,
         output,
     )
+    if args.instances:
+        scores.objects.extend(_score_instances(args, model, output))
     write_model_card(args.card, weights, scores.prompts, reports, worst, scores.objects)
     if args.copy:
         args.copy.write_text(as_plain_text(args.card.read_text(encoding="utf-8")), encoding="utf-8")
@@ -146,6 +165,25 @@ def _score_heads(
         except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports
+
+
+def _score_instances(args: argparse.Namespace, model: Model, output: Output) -> list[InstanceScore]:
+    """Segment the objects of images of each set without prompts, nuclei also with the heads for nuclei."""
+    scores = []
+    for title, folder, kind, heads in _INSTANCE_SETS:
+        path = Path(args.data) / folder
+        if not path.is_dir():
+            output.note(f"'{title}' is not on the card: {path} does not exist.")
+            continue
+        every = (
+            read_instances(Path(args.data), args.split, (kind,)) if kind else read_instances(path, args.split)
+        )
+        images = choose_evenly(
+            every, args.instances, 0, lambda image: (image.kind.name, image.case or image.name)
+        )
+        rows = output.run(evaluate_instances(model, [load_head(name) for name in heads], images))
+        scores += [dataclasses.replace(row, kind=title) for row in rows]
+    return scores
 
 
 def _training_data(head: LoadedHead, args: argparse.Namespace) -> list[Path]:

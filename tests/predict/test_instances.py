@@ -558,7 +558,7 @@ def test_evaluation_scores_all_methods(model, head):
     images = [instance_image(pixels, numbers), instance_image(pixels[::-1].copy(), numbers[::-1].copy())]
     few = EverythingSettings(6, pred_iou_thresh=0.5, stability_score_thresh=0.5, drop_over_half_image=True)
     reports = []
-    rows = run(evaluate_instances(model, head, images, everything=few), reports.append)
+    rows = run(evaluate_instances(model, [head], images, everything=few), reports.append)
     by_method = {row.method: row for row in rows}
     outlined, separated, components = (
         "purple + sampath-tiny",
@@ -579,6 +579,6 @@ def test_evaluation_without_a_head_or_prompts(model):
     pixels, numbers = cells((96, 96), [(48, 48)], 20)
     image = instance_image(pixels, numbers)
     few = EverythingSettings(2, pred_iou_thresh=0.5, stability_score_thresh=0.5)
-    rows = run(evaluate_instances(model, None, [image], everything=few))
+    rows = run(evaluate_instances(model, [], [image], everything=few))
     assert [row.method for row in rows] == ["sampath-tiny, everything", BASELINE]
-    assert [row.method for row in run(evaluate_instances(patch_model(), None, [image]))] == [BASELINE]
+    assert [row.method for row in run(evaluate_instances(patch_model(), [], [image]))] == [BASELINE]

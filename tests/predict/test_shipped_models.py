@@ -150,7 +150,7 @@ def test_heads_reach_the_target_dice(
 def test_nuclei_are_separated(model: Model, nuclei: list[InstanceImage]) -> None:
     few_points = EverythingSettings(points_per_side=1)
     images = nuclei[::2]  # each takes four seconds
-    rows = jobs.run(evaluate_instances(model, load_head("nucleus-cnn"), images, everything=few_points))
+    rows = jobs.run(evaluate_instances(model, [load_head("nucleus-cnn")], images, everything=few_points))
     quality = {row.method: row.pq for row in rows}
     print(quality)
     assert quality["nucleus-cnn + sampath-tiny"] >= 0.9 * 0.45

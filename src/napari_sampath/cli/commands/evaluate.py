@@ -181,7 +181,7 @@ def score_prompts(
     by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     colours = tuple(args.colours)
     prompts = output.run(evaluate_prompts(model, images, args.clicks, colours, worst, args.high_resolution))
-    objects = [score for head, own in by_head for score in output.run(evaluate_instances(model, head, own))]
+    objects = [score for head, own in by_head for score in output.run(evaluate_instances(model, [head], own))]
     return model, ModelScores(prompts, objects)
 
 

@@ -52,24 +52,24 @@ class InstanceScore:
 
 def evaluate_instances(
     model: Model,
-    head: LoadedHead | None,
+    heads: Sequence[LoadedHead],
     images: Sequence[InstanceImage],
     settings: InstanceSettings = _INSTANCES,
     everything: EverythingSettings | None = None,
 ) -> Job[list[InstanceScore]]:
     """Segment the objects of images with several methods, and score each method.
 
-    If the head has a class with the name of an image's kind, only this class is scored; otherwise all its classes are.
+    If a head has a class with the name of an image's kind, only this class is scored; otherwise all its classes are.
     Pixels outside the verified area are excluded, and so are predicted objects that lie mostly outside it. Methods that
     need a head or a promptable model are skipped if there is none.
 
     Returns:
-        One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, separated" (without outlines
-        by the model), "HEAD, connected components", "MODEL, everything", and the baseline (Otsu's threshold on
-        haematoxylin, with touching objects separated as for the head).
+        One score for each kind and method: for each head "HEAD + MODEL" (`segment_instances`), "HEAD, separated"
+        (without outlines by the model) and "HEAD, connected components", then "MODEL, everything", and the baseline
+        (Otsu's threshold on haematoxylin, with touching objects separated as for a head).
 
     Raises:
-        WeightsError: If the head was trained on features of another encoder.
+        WeightsError: If a head was trained on features of another encoder.
     """
     counts: dict[tuple[str, str], ObjectCounts] = {}
     image_counts: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def evaluate_instances(
         yield progress
         image_counts[image.kind.name] += 1
         masks_by_method = yield from _with_progress(
-            progress, _predict_job(model, head, image, settings, everything)
+            progress, _predict_job(model, heads, image, settings, everything)
         )
         for method, masks in masks_by_method.items():
             numbers = number_map(masks, (image.instances.shape[0], image.instances.shape[1]))
@@ -114,7 +114,7 @@ def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTA
 
 def _predict_job(
     model: Model,
-    head: LoadedHead | None,
+    heads: Sequence[LoadedHead],
     image: InstanceImage,
     settings: InstanceSettings,
     everything: EverythingSettings | None,
@@ -122,7 +122,7 @@ def _predict_job(
     """Return method -> masks of the objects of one image."""
     masks: dict[str, list[LocalMask]] = {}
     pixels = image.pixels
-    if head is not None:
+    for head in heads:
         segmentation = yield from segment_job(pixels, head, model)
         ids = [info.id for info in head.classes if info.name == image.kind.name]
         if ids:
