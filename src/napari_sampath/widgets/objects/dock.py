@@ -23,6 +23,7 @@ from .cards import CardGrid
 from .filters import ObjectFilterForm
 from .table import AREA_UM2, HEADINGS, ObjectTable
 from .table_view import ObjectTableView, qt_sequence
+from .text_form import TextForm
 from .verified_area import VerifiedAreaTools
 
 ACTIONS = {
@@ -62,6 +63,8 @@ class ObjectsDock(Dock):
         }
         self.area = VerifiedAreaTools(self.state)
         self.status = StatusLine(self.state.runner, "Click an object in the table to see it on the image.")
+        self.text_form = TextForm(self.state, self.status.say)
+        self.cancel_on_close(self.text_form.runner, self.text_form.apply_queue.runner)
         self._shown: Annotator | None = None
         self._classes: tuple[ClassInfo, ...] = ()
         self._changed_ids: set[int] = set()
@@ -76,7 +79,7 @@ class ObjectsDock(Dock):
         views = QWidget()
         column(self.table, self.cards, parent=views)
         counts = row(self.count, self.cards_button, stretch=0)
-        self.fill(self.filters, views, counts, grid, area, self.status, growing=views)
+        self.fill(self.filters, views, counts, grid, self.text_form, area, self.status, growing=views)
         self._connect()
         self.state.start()
         self.refresh()
@@ -107,6 +110,7 @@ class ObjectsDock(Dock):
             self._follow(annotator)
         self._show_classes()
         self._show_count()
+        self.text_form.refresh()
 
     def _follow(self, annotator: Annotator | None) -> None:
         self._shown = annotator
