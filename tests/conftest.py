@@ -40,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(server.terminate)
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Keep long texts out of the names of tests: one of 16 MB made each report 64 MB large."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a file's tests in one process, because they share fixtures.

@@ -28,9 +28,10 @@ print(before - resident_kb())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_freed_arrays_are_returned_though_others_are_kept() -> None:
-    freed = []
-    for call in ("", "return_freed_arrays()"):
+    def freed_kb(call: str) -> int:
         command = [sys.executable, "-c", PROGRAM.format(call=call)]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        freed.append(int(result.stdout))
-    assert freed[1] > 7 * 2**12 > freed[0]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert freed_kb("return_freed_arrays()") > 7 * 2**12
+    # Seldom the system places something behind the heap, and glibc maps the arrays one by one.
+    assert any(freed_kb("") < 7 * 2**12 for _ in range(5)), "the setting would not be needed"
