@@ -315,29 +315,26 @@ class Session:
         class_id = self.classes.by_id(self.active_class).id
         self.waiting.hold(CommitRules(class_id, overlap or self.overlap, self.mask_mode, only_new))
 
-    def undo(self) -> bool:
-        """Undo the last change of the prompt or the document; return False if there is none.
+    @property
+    def undoable(self) -> tuple[Step, ...]:
+        """The saved steps that `undo` can revert, oldest first."""
+        return self._editor.history.done
+
+    def undo(self, only: Step | None = None) -> bool:
+        """Undo the last change of the prompt or the document; return False if there is none, or if it is not `only`.
 
         A commit that waits for its mask is undone like one that was carried out.
 
         Raises:
             StorageError: If the undo cannot be saved; nothing has changed.
         """
+        is_waiting = bool(self.waiting.items or len(self.large_changes))
+        if only is not None and (is_waiting or only is not self._editor.history.last):
+            return False
         if isinstance(self._editor.history.last, PromptStep):
             return self.prompts.remove_last()
         waiting = self.prompts.state.empty and self.waiting.undo()
         return waiting or self.large_changes.undo() or self._editor.undo()
-
-    @property
-    def undo_step(self) -> Step | None:
-        """The saved step that `undo` would revert now; None if that is nothing, a prompt or a change that waits."""
-        last = self._editor.history.last
-        waits = self.waiting.items or len(self.large_changes)
-        return last if isinstance(last, Step) and not waits else None
-
-    def can_undo(self, step: Step) -> bool:
-        """Return whether `undo` would revert a step at some point."""
-        return step in self._editor.history.done
 
     def redo(self) -> bool:
         """Redo the step that was undone last; return False if there is none.

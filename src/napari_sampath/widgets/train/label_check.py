@@ -162,10 +162,13 @@ class LabelCheckView(QWidget):
         if not shown or annotator is None:
             return False
         session = annotator.session
-        if step is not None and not session.can_undo(step):
+        if step is not None and step not in session.undoable:
             return True
-        if step is not None and session.undo_step is step:
-            return annotator.attempt(session.undo)
+        undone: list[bool] = []
+        if step is not None and not annotator.attempt(lambda: undone.append(session.undo(step))):
+            return False
+        if any(undone):
+            return True
         self.message.emit(
             f"'{entry.image}' has been changed after this decision; press Ctrl-Z in the image to undo these changes "
             "first, or correct the object there."
@@ -253,8 +256,10 @@ class LabelCheckView(QWidget):
                 action = partial(session.objects.flag, (number,), "unsure")
             elif isinstance(decision, int):
                 action = partial(session.objects.reclassify, (number,), classes[decision].id)
+            before = session.undoable
             if annotator.attempt(action):
-                self._remove(entry, _Decision(changed=True, step=session.undo_step))
+                made_at_once = session.undoable[-1:] != before[-1:]
+                self._remove(entry, _Decision(True, session.undoable[-1] if made_at_once else None))
 
     def _remove(self, entry: LabelLoss, decision: _Decision) -> None:
         self._decided[entry] = decision
