@@ -343,6 +343,25 @@ def test_nnunet_datasets_grow_and_refuse_another_meaning_of_a_number(tmp_path: P
         export(tmp_path / "other", "nnunet", image=None)
 
 
+def test_classes_with_names_that_nnunet_reserves_come_back(tmp_path: Path) -> None:
+    names = ("background", "ignore", "unused 3", "ignore (class 2)")
+    classes = tuple(ClassInfo(number, name, (number, 0, 0)) for number, name in enumerate(names, start=1))
+    class_map = np.repeat(np.arange(5, dtype=np.uint8), 4)[:, None].repeat(HW[1], axis=1)
+    class_map = np.pad(class_map, ((0, HW[0] - len(class_map)), (0, 0)))
+    image = np.zeros((*HW, 3), np.uint8)
+    for stem in ("a", "b"):
+        export_labels(tmp_path, Snapshot(stem, image, class_map, classes=classes), ("nnunet",))
+    (root,) = (tmp_path / "nnUNet_raw").iterdir()
+    labels = json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"]
+    assert labels["background"] == 0
+    assert sorted(labels.values()) == [0, 1, 2, 3, 4]
+    assert "ignore" not in labels
+    read = import_labels(root / "labelsTr/a.png", hw=HW)
+    np.testing.assert_array_equal(read.class_map, class_map)
+    assert [(info.id, info.name) for info in read.classes] == list(enumerate(names, start=1))
+    assert read.ignored is None
+
+
 @pytest.mark.parametrize("format_name", ["yolo", "nnunet"])
 def test_a_renamed_class_is_exported_to_the_same_folder(tmp_path: Path, format_name: str) -> None:
     class_map = np.zeros(HW, np.uint8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..maps.nnunet import label_values
 from .pixels import json_bytes, png
 from .sample import Sample
 from .writer import LayoutWriter
@@ -51,10 +52,7 @@ class NnunetWriter(LayoutWriter):
 
     def finish(self) -> list[str]:
         """Write `dataset.json`, and `splits_final.json` if there are validation images."""
-        highest = max(self._names, default=0)
-        labels = {"background": 0} | {
-            self._names.get(value, f"unused {value}"): value for value in range(1, highest + 1)
-        }
+        labels = label_values(self._names)
         if self.ignores:
             labels["ignore"] = self._ignore
         content = {

@@ -2,12 +2,15 @@
 
 https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md. An RGB image is one PNG with the channel
 number 0000. Labels must be consecutive: a label is the class number, 0 is the background, and numbers that no class has
-are declared as "unused N". Objects are not stored, only classes.
+are declared as "unused N". A class with a name that has a meaning there, such as "ignore", is written as
+"ignore (class 2)". Objects are not stored, only classes.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ _IMAGES, _LABELS = "imagesTr", "labelsTr"
 _BACKGROUND = "background"
 _IGNORE = "ignore"
 """Name of the label that training ignores, for pixels without annotation ("documentation/ignore_label.md")."""
+_RESERVED = re.compile(rf"(?:{_BACKGROUND}|{_IGNORE}|unused \d+)(?: \(class \d+\))*")
+"""Names of labels that are not classes, and the names that replace these."""
 _CHANNELS = {"0": "R", "1": "G", "2": "B"}
 _CHANNEL = "_0000"
 _READABLE = (".png", ".bmp", ".tif", ".tiff")
@@ -68,7 +73,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
         file = files[choose_image(names, image_name, root)]
     values = read_map(file, options).values
     listed = [
-        FileClass(name, value)
+        FileClass(_class_name(name, value), value)
         for name, value in labels.items()
         if value and name not in (f"unused {value}", _IGNORE)
     ]
@@ -108,12 +113,9 @@ def write(export: Export) -> list[Output]:
         )
     cases = {file.name.removesuffix(".png") for file in (root / _LABELS).glob("*.png")} | {export.stem}
     names = _merged_names(root / _DATASET, export, cases - {export.stem})
-    labels = {_BACKGROUND: 0} | {
-        names.get(value, f"unused {value}"): value for value in range(1, max(names, default=0) + 1)
-    }
     dataset = {
         "channel_names": _CHANNELS,
-        "labels": labels,
+        "labels": label_values(names),
         "numTraining": len(cases),
         "file_ending": ".png",
         "overwrite_image_reader_writer": "NaturalImage2DIO",
@@ -131,6 +133,29 @@ def write(export: Export) -> list[Output]:
         ),
         Output(f"{_FOLDER}/{_DATASET}", lambda stream: stream.write(content), kind=""),
     ]
+
+
+def label_values(names: Mapping[int, str]) -> dict[str, int]:
+    """Return name -> value of the labels in `dataset.json` for classes with these numbers and names."""
+    values = {_BACKGROUND: 0}
+    for number in range(1, max(names, default=0) + 1):
+        name = names.get(number)
+        if name is None:
+            name = f"unused {number}"
+        elif _RESERVED.fullmatch(name):
+            name += _suffix(number)
+        values[name] = number
+    return values
+
+
+def _class_name(name: str, number: int) -> str:
+    """Return the name of the class of a label, which `label_values` has changed if it is reserved."""
+    original = name.removesuffix(_suffix(number))
+    return original if _RESERVED.fullmatch(original) else name
+
+
+def _suffix(number: int) -> str:
+    return f" (class {number})"
 
 
 def _without_channel(name: str) -> str:
@@ -169,7 +194,11 @@ def _read_dataset(file: Path) -> tuple[dict[str, int], str]:
 
 def _merged_names(file: Path, export: Export, stems: set[str]) -> dict[int, str]:
     stored = _read_dataset(file)[0] if file.is_file() else {}
-    named = {value: name for name, value in stored.items() if value and name != f"unused {value}"}
+    named = {
+        value: _class_name(name, value)
+        for name, value in stored.items()
+        if value and name != f"unused {value}"
+    }
     return merge_names(file, named, export.classes, export.others, stems)
 
 
