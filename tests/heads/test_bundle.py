@@ -76,12 +76,13 @@ def test_class_0_of_earlier_versions_is_read_as_background(bundle):
     assert loaded.metadata.data == {"classes": ["background", "drüse"], "images": 4}
 
 
-def test_class_0_keeps_its_name_if_another_class_is_called_background(bundle):
+@pytest.mark.parametrize("name", ["background", "Background"])
+def test_class_0_keeps_its_name_if_another_class_is_called_background(bundle, name):
     def make_old(content):
-        content["classes"][0]["name"], content["classes"][1]["name"] = "rest", "background"
+        content["classes"][0]["name"], content["classes"][1]["name"] = "rest", name
 
     rewrite(bundle, make_old)
-    assert [info.name for info in load_head(bundle).classes] == ["rest", "background"]
+    assert [info.name for info in load_head(bundle).classes] == ["rest", name]
 
 
 def test_half_precision_halves_the_size_and_changes_little(tmp_path):

@@ -56,6 +56,8 @@ from napari_sampath.training.evaluation.metrics import (
 from napari_sampath.training.heads.augmentation import orient
 from napari_sampath.training.heads.losses import ce_dice
 from napari_sampath.training.heads.tiles import TileSet, targets_on_grid
+from napari_sampath.training.rounds.readiness import requirements
+from napari_sampath.training.rounds.rounds import dataset_summary_job
 from support.disc_folder import CLASSES, write_folder
 from support.models.patches import disc_image, patch_model
 
@@ -147,6 +149,19 @@ class TestFolders:
         (folder / "classes.json").write_text(json.dumps({"classes": listed}))
         names = {0: ["background", "disc"], 2: ["background", "disc", "rest"]}[number]
         assert [info.name for info in open_dataset(folder).classes] == names
+
+    @pytest.mark.parametrize("name", ["background", "Background"])
+    def test_a_class_of_the_user_called_background(self, tmp_path, name):
+        classes = (ClassInfo(1, name, (200, 200, 200)), ClassInfo(2, "disc", (255, 0, 0)))
+        own = DatasetFolder.create(tmp_path / "own", classes)
+        for number in range(2):
+            image, labels = disc_image(number)[:2]
+            own.save_image(Snapshot(f"p{number}", image, labels + 1))
+        dataset = open_dataset(own.path)
+        assert [(info.id, info.name) for info in dataset.classes] == [(0, "rest"), (1, name), (2, "disc")]
+        assert set(np.unique(dataset.read(dataset.samples[0]).targets)) == {1, 2}
+        lines = [line.text for line in requirements(run(dataset_summary_job(own.path)))]
+        assert "Each class has one name and one number." in lines
 
     def test_own_dataset_with_class_0_called_rest(self, tmp_path):
         old = DatasetFolder.create(tmp_path / "old", CLASSES)

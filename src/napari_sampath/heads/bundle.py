@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec
+from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec, class_key
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
 from ..files import JsonError, from_json, parse_json, write_atomically
 from ..files.json_reader import Range
@@ -305,9 +305,9 @@ def _rename_background(content: dict[str, Json]) -> dict[str, Json]:
     """Rename class 0 of bundles from earlier versions in the class list, the scores and the data summary."""
     classes = content.get("classes")
     entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
-    names = [entry.get("name") for entry in entries]
+    keys = [class_key(str(entry.get("name"))) for entry in entries]
     former = any(entry.get("id") == 0 and entry.get("name") == _FORMER_BACKGROUND for entry in entries)
-    if not former or _BACKGROUND in names:
+    if not former or _BACKGROUND in keys:
         return content
 
     def rename(value: Json) -> Json:

@@ -104,8 +104,7 @@ def _rows(summary: DatasetSummary) -> list[Row]:
     for index, info in enumerate(summary.classes):
         areas = (summary.annotated_px.get(split, ()) for split in splits)
         texts = [_format_area(area[index] if index < len(area) else 0) for area in areas]
-        name, color = (info.name, info.color) if info.id else ("background", None)
-        rows.append((color, (name, *texts)))
+        rows.append((info.color if info.id else None, (info.name, *texts)))
     return rows
 
 

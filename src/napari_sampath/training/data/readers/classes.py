@@ -26,19 +26,18 @@ _FEW_VALUES = 4
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
 _OBJECT_MAPS = ("_cp_masks", "_instances")
 """File name suffixes of label maps whose values are object numbers, as written by Cellpose and by exports."""
-_OLD_BACKGROUND_NAME = "rest"
-"""Name of class 0 in files of earlier versions."""
+_REST = "rest"
+"""Name of class 0 in files of earlier versions, and if the user has a class called "background"."""
 
 
 def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Sort classes by id, and add the background (id 0) if it is missing or rename it if it is called "rest"."""
+    """Sort classes by id, and add class 0 if it is missing; it is called "background", or "rest" if that is taken."""
     classes = sorted(classes, key=lambda info: info.id)
     if not classes or classes[0].id:
         classes = [BACKGROUND, *classes]
-    elif classes[0].name == _OLD_BACKGROUND_NAME and all(
-        info.name != BACKGROUND.name for info in classes[1:]
-    ):
-        classes[0] = dataclasses.replace(classes[0], name=BACKGROUND.name)
+    if classes[0].name in (BACKGROUND.name, _REST):
+        is_taken = any(info.key == BACKGROUND.key for info in classes[1:])
+        classes[0] = dataclasses.replace(classes[0], name=_REST if is_taken else BACKGROUND.name)
     return check_classes(classes)
 
 
