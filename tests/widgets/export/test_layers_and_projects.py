@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.gui_driver import wait_until
 from PIL import Image
 
+from napari_sampath.jobs import Job, Progress
 from napari_sampath.session import Project
 
 if TYPE_CHECKING:
@@ -92,6 +94,30 @@ def test_own_layers_are_not_offered(window: Any, dock: Any) -> None:
     window.session.classes.rename(info.id, "gland")
     dock.refresh()
     assert dock.layers.class_name.currentText() == "gland", "a name that no class has would make a new one"
+
+
+def test_no_button_cancels_a_job_that_is_running(window: Any, dock: Any, tissue: np.ndarray) -> None:
+    window.viewer.add_labels(discs(tissue.shape[:2]), name="cellpose")
+    wait_until(lambda: dock.layers.layer.currentText() == "cellpose", 10, "the layer in the list")
+    starting = (
+        *(dock.export_button, dock.export_folder_button, dock.figure_button),
+        *(dock.import_file_button, dock.import_folder_button),
+        *(dock.layers.add_button, dock.layers.refine_button),
+    )
+    assert all(button.isEnabled() for button in starting)
+    end, results = threading.Event(), []
+
+    def job() -> Job[str]:
+        while not end.wait(0.01):
+            yield Progress(0, 1, "Writing")
+        return "written"
+
+    dock.runner.start(job(), "writing the annotations", results.append)
+    assert not any(button.isEnabled() for button in starting)
+    end.set()
+    settle(dock)
+    assert results == ["written"]
+    assert all(button.isEnabled() for button in starting)
 
 
 def test_the_open_project_is_exported_and_updated(

@@ -101,7 +101,8 @@ class ExportDock(Dock):
         self.state.image_chosen.connect(
             self.questions.dismiss
         )  # The answer would be used for the other image.
-        self.apply_queue.changed.connect(self.refresh)
+        for signal in (self.apply_queue.changed, self.runner.started, self.runner.finished):
+            signal.connect(self.refresh)
         self.cancel_on_close(self.runner, self.apply_queue.runner)
         self.state.start()
         self.refresh()
@@ -109,6 +110,7 @@ class ExportDock(Dock):
     def refresh(self) -> None:
         """Show the current state."""
         session = self.state.session
+        busy = self.runner.busy or self.apply_queue.busy  # A new job would cancel the running one.
         self.status.refresh()
         for widget in (
             self.export_button,
@@ -116,9 +118,10 @@ class ExportDock(Dock):
             self.import_file_button,
             self.import_folder_button,
         ):
-            widget.setEnabled(session is not None and not self.apply_queue.busy)
-        self.layers.refresh()
-        self.project.refresh()
+            widget.setEnabled(session is not None and not busy)
+        self.export_folder_button.setEnabled(not busy)
+        self.layers.refresh(busy)
+        self.project.refresh(busy)
 
     def _idle(self) -> str:
         session = self.state.session

@@ -48,6 +48,7 @@ class LayerForm(QWidget):
     ) -> None:
         super().__init__()
         self._state, self._queue, self._start = state, apply_queue, start
+        self._busy = False
         self._added: tuple[Any, tuple[int, ...]] = (None, ())
         self.layer = combo_box("Labels or Shapes layer whose objects are added")
         self.class_name = combo_box("Class of the objects; type a name for a new class")
@@ -75,8 +76,9 @@ class LayerForm(QWidget):
         )
         self.refresh()
 
-    def refresh(self) -> None:
-        """Show the current state."""
+    def refresh(self, busy: bool = False) -> None:
+        """Show the current state; while the dock is busy, nothing can be added."""
+        self._busy = busy
         self._refresh_layers()
         session = self._state.session
         names = [] if session is None else [info.name for info in session.classes]
@@ -160,7 +162,7 @@ class LayerForm(QWidget):
         layers: list[Layer] = foreign_layers(self._state.viewer)
         items = [(layer.name, layer) for layer in layers]
         set_items(self.layer, items or [("No Labels or Shapes layer is open", None)], selected)
-        ready = self._state.session is not None
+        ready = self._state.session is not None and not self._busy
         self.add_button.setEnabled(ready and bool(layers))
         self.values.setEnabled(isinstance(self.layer.currentData(), Labels))
         self.refine_button.setEnabled(ready)

@@ -74,10 +74,10 @@ class ProjectExport(QWidget):
         )
         self.refresh()
 
-    def refresh(self) -> None:
-        """Show the open project."""
+    def refresh(self, busy: bool = False) -> None:
+        """Show the open project; while the dock is busy, it cannot be exported."""
         project = self._state.training.project
-        self.export_button.setEnabled(project is not None)
+        self.export_button.setEnabled(project is not None and not busy)
         if project is None:
             self.text.setText("Open a project to export all its images as one dataset.")
             return
