@@ -3,7 +3,7 @@
 # make bench            compares speed and memory with segment_anything, writes docs/benchmarks.md; about 40 minutes
 # make bench-gui        measures latency on a real viewer, writes docs/latency.md; about 20 minutes
 # make fuzz             reads 20,000 damaged files of every format; 10 minutes on two processors
-# make bench-slides     measures reading and showing of slides, writes docs/slides-benchmark.md; about three minutes
+# make bench-slides     measures reading and showing of slides, writes docs/slides-benchmark.md; about 15 minutes
 # make results          trains and evaluates every head on the images of SAMPATH_DATA, writes docs/results.md
 # make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
 # make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
