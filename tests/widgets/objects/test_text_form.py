@@ -55,6 +55,9 @@ def test_proposals_are_classified_by_text_as_one_undo_step(
     assert form.isVisible()
     session.classes.restore(CLASSES)
     session.classes_changed.emit()
+    window.driver.press(form.button)
+    assert not form.runner.busy, "a download is asked for first"
+    assert "'QuiltNet' is not on this machine (about 0.6 GB)" in dock.status.message.text()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     form.models.setCurrentIndex(form.models.count() - 1)
     form.models.activated.emit(form.models.count() - 1)

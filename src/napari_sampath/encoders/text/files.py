@@ -60,6 +60,14 @@ class TextFiles:
     """Name -> path of the configuration and tokenizer files of a Hugging Face text encoder; empty for open_clip's."""
 
 
+def is_downloaded(name: str) -> bool:
+    """Return whether the weights of a model are on this machine; True for a folder."""
+    published = PUBLISHED.get(name)
+    return published is None or any(
+        _is_here(_hub_file(published.repository, file)) for file in published.weights
+    )
+
+
 def locate_text_job(name: str, weights: Path | None = None) -> Job[TextFiles]:
     """Find the files of a text model, or download them with the user's token.
 

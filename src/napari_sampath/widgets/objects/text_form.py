@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MODELS = (("QuiltNet", "quiltnet"), ("PLIP", "plip"), ("BiomedCLIP", "biomedclip"))
 """Text and name of each published model."""
+SIZES = {"quiltnet": "0.6 GB", "plip": "0.6 GB", "biomedclip": "0.8 GB"}
+"""Approximate size of the download of each published model."""
 FOLDER = ""
 """Data of the entry that asks for a folder."""
 TEXTS_HINT = (
@@ -33,8 +35,7 @@ TEXTS_HINT = (
     "the classes"
 )
 CLASSIFY_HINT = (
-    "Give each proposal the class whose text describes it best; the text model is downloaded first if it is not on "
-    "this machine. Texts are weak in pathology: check the result"
+    "Give each proposal the class whose text describes it best. Texts are weak in pathology: check the result"
 )
 
 
@@ -54,6 +55,8 @@ class TextForm(QWidget):
         self._loaded: TextModel | None = None
         self._model = MODELS[0][1]
         self._folders: list[str] = []
+        self._asked: set[str] = set()
+        """Models whose download the user has been asked about."""
         self.texts = QLineEdit()
         self.texts.setPlaceholderText("class: text; class: text")
         self.texts.setToolTip(TEXTS_HINT)
@@ -83,10 +86,23 @@ class TextForm(QWidget):
             return
         if self._loaded is not None and self._loaded.name == self._model:
             self._classify(session, self._loaded)
-        else:
+        elif self._may_load():
             self.runner.start(
                 _load_job(self._model), "loading the text model", partial(self._on_loaded, session)
             )
+
+    def _may_load(self) -> bool:
+        """Return True unless the model has to be downloaded and the user has not been told yet."""
+        from ...encoders.text.files import is_downloaded
+
+        if self._model in self._asked or is_downloaded(self._model):
+            return True
+        self._asked.add(self._model)
+        self._say(
+            f"'{self.models.currentText()}' is not on this machine (about {SIZES[self._model]}); press Classify by "
+            "text again to download it."
+        )
+        return False
 
     def _on_loaded(self, session: Session, model: TextModel) -> None:
         self._loaded = model
