@@ -7,18 +7,22 @@ import sys
 
 import pytest
 
-# A new process, whose heap has no free memory that arrays could use.
-PROGRAM = """
+from napari_sampath.predict.whole_slide import heap
+
+# A new process, whose heap has no free memory that arrays could use. It reads the file itself, because the package
+# imports PyTorch.
+PROGRAM = f"""
 from pathlib import Path
+from runpy import run_path
 import numpy as np
-from napari_sampath.predict.whole_slide.heap import return_freed_arrays
+return_freed_arrays = run_path({heap.__file__!r})["return_freed_arrays"]
 
 def resident_kb():
     (line,) = (row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("RssAnon:"))
     return int(line.split()[1])
 
 np.ones(2**24, np.uint8)  # When it is freed, glibc would keep smaller arrays from now on.
-{call}
+{{call}}
 arrays = [np.ones(2**22, np.uint8) for _ in range(16)]
 before = resident_kb()
 del arrays[::2]
