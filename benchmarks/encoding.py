@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from napari_sampath.arrays import BoolArray
     from napari_sampath.training.data.instances import InstanceImage
 
-GIGAFLOP = 972
-"""Floating point operations of one image in SAM's ViT-B, in 1e9; a multiply-add counts as two."""
 SMALL = Architecture(64, 3, 2, (1,), window=5, input_px=256)
 DATA = Path(os.environ.get("SAMPATH_DATA") or Path(__file__).parent.parent / "../shared/data").resolve()
 GOLDEN = Path(os.environ.get("SAMPATH_GOLDEN") or Path(__file__).parent.parent / "../shared/golden").resolve()
@@ -49,8 +47,6 @@ def rows(quick: bool = False) -> Iterator[Row]:
     pixels = torch.randn(1, 3, architecture.input_px, architecture.input_px)
     with torch.inference_mode():
         yield from on_cpu(ours, theirs, pixels)
-        if torch.cuda.is_available():
-            yield from on_cuda(ours, theirs, pixels, 2 if quick else 16)
     yield from masks(quick)
 
 
@@ -83,32 +79,6 @@ def on_cpu(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor) ->
     )
     difference = (ours(pixels)[0] - theirs(pixels)).abs().max().item()
     yield limited("largest difference of the embedding", difference, 1e-4, "(absolute)")
-
-
-def on_cuda(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor, batch: int) -> Iterator[Row]:
-    device = torch.device("cuda")
-    ours, theirs, pixels = ours.to(device), theirs.to(device), pixels.to(device).expand(batch, -1, -1, -1)
-
-    def reduced() -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            ours(pixels)
-        torch.cuda.synchronize()
-
-    def package() -> None:
-        theirs(pixels)
-        torch.cuda.synchronize()
-
-    matrix = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
-
-    def peak() -> None:
-        torch.mm(matrix, matrix)
-        torch.cuda.synchronize()
-
-    medians = alternate({"ours": reduced, "theirs": package, "peak": peak})
-    rate = batch / medians["ours"]
-    share = rate * GIGAFLOP * 1e9 / (2 * 8192**3 / medians["peak"])
-    note = f"{rate:.1f} images/s, {share:.0%} of the rate of one large matrix product"
-    yield timed(f"encode ViT-B, batch of {batch}, GPU bfloat16, package float32", medians, 6.0, note)
 
 
 def masks(quick: bool) -> Iterator[Row]:

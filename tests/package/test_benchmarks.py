@@ -80,7 +80,7 @@ def test_separately_measured_modules_make_one_page(monkeypatch: pytest.MonkeyPat
     assert "click" in loads
 
 
-@pytest.mark.parametrize("name", ["click", "boxes", "store"])
+@pytest.mark.parametrize("name", ["click", "boxes", "store", "gpu"])
 def test_quick_rows(name: str) -> None:
     rows = list(importlib.import_module(f"benchmarks.{name}").rows(quick=True))
     assert rows

@@ -127,7 +127,15 @@ def test_setup_reports_a_missing_python(machine: Machine, debian: bool) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
-    "script", [".ci/run", *(f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.sh"))]
+    "script",
+    [
+        ".ci/run",
+        *(
+            str(path.relative_to(ROOT))
+            for name in ("scripts", "recipes")
+            for path in (ROOT / name).glob("*.sh")
+        ),
+    ],
 )
 def test_shell_scripts_parse(script: str) -> None:
     result = subprocess.run(["bash", "-n", str(ROOT / script)], capture_output=True, text=True, check=False)

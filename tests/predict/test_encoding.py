@@ -28,7 +28,8 @@ from napari_sampath.encoders.sam.sam_format import Architecture
 from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model
-from napari_sampath.store import MemoryTier, Store
+from napari_sampath.store import FeatureKey, MemoryTier, Store
+from napari_sampath.store.base import Maps
 from napari_sampath.tiling import tiles
 
 if TYPE_CHECKING:
@@ -267,3 +268,54 @@ def test_features_on_cuda_equal_those_on_the_cpu(precision: str) -> None:
             assert cuda.maps["embedding"].device.type == "cuda"
             difference = (cpu.maps["embedding"] - cuda.maps["embedding"].cpu()).abs()
             assert difference.mean() < (1e-3 if precision == "float32" else 0.05)
+
+
+class BusyPatches(Patches):
+    """Keeps the device busy before it computes a batch."""
+
+    cycles = 0
+    computed: torch.cuda.Event
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        torch.cuda._sleep(self.cycles)
+        maps = super().forward(pixels)
+        self.computed = torch.cuda.current_stream().record_event()
+        return maps
+
+
+class WatchedStore(Store):
+    """Notes after each tile whether the device has computed everything."""
+
+    encoder: BusyPatches
+    idle: list[bool]
+
+    def put(self, key: FeatureKey, maps: Maps) -> dict[str, Tensor]:
+        kept = super().put(key, maps)
+        self.idle.append(self.encoder.computed.query())
+        return kept
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("limit_bytes", [None, 2**30, 200_000])
+def test_tiles_are_stored_while_the_device_computes_the_next(limit_bytes: int | None) -> None:
+    """Without a store, with one for all tiles, and with one that evicts most of them while they are read."""
+    image = slide()
+    frames = tiles(image.shape[:2])
+    expected = [features.maps["tokens"] for features in model_of(Patches()).encode_tiles(image, frames)]
+    encoder = BusyPatches()
+    store = None if limit_bytes is None else WatchedStore(MemoryTier(limit_bytes))
+    if store is not None:
+        store.encoder, store.idle = encoder, []
+    model = Model(EncoderParts(encoder), torch.device("cuda"), store)
+    for cycles in (0, 10**9):  # the first run loads the kernels, during which the device is idle
+        encoder.cycles = cycles
+        for again in range(2):
+            if store is not None and not again:
+                store.clear()
+                store.idle.clear()
+            for features, tokens in zip(model.encode_tiles(image, frames, batch=3), expected, strict=True):
+                torch.testing.assert_close(features.maps["tokens"].cpu(), tokens, atol=2e-3, rtol=1e-3)
+    if limit_bytes == 2**30:
+        assert store is not None
+        assert encoder.batches[-4:] == [3, 3, 3, 3]
+        assert store.idle == [False] * 9 + [True] * 3

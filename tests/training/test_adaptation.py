@@ -116,7 +116,7 @@ def test_recorded_corrections_are_first_prompts_as_given() -> None:
     window, rng = tile.window(), np.random.default_rng(0)
     seen = set()
     for _ in range(20):
-        first = recorded_prompts(window, tile.trained[:3], [1, 2, 3], (0, 0), rng)
+        first = recorded_prompts(window, tile.trained[:3], [1, 2, 3], rng)
         for example, points, labels, target in zip(
             tile.trained, first.points, first.labels, first.targets, strict=False
         ):

@@ -20,6 +20,7 @@ from ..images.slides.scaled import ScaledSlide
 from ..store import FeatureKey
 from ..tiling import step_of
 from .lookahead import map_ahead
+from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,14 +57,16 @@ class _Batch:
     tiles: list[_Tile]
     maps: dict[str, Tensor]
     """(B, C, 64, 64) each; on a CUDA device they may still be computing."""
+    computed: torch.cuda.Event | None = None
+    """Event on a CUDA device that occurs when the maps are computed."""
 
 
 class TileEncoder:
     """Runs a frozen encoder on tiles.
 
-    On a CUDA device, the next batch is prepared and uploaded while the last one is computed, and the batch size is
-    derived from the memory that the first tile takes. On other devices tiles are encoded one by one, which is as fast
-    on a CPU. If a batch does not fit in memory, it and the following batches are halved.
+    On a CUDA device, the next batch is prepared and uploaded, and the previous one is copied and stored, while a batch
+    is computed; the batch size is derived from the memory that the first tile takes. On other devices tiles are encoded
+    one by one, which is as fast on a CPU. If a batch does not fit in memory, it and the following batches are halved.
 
     Args:
         encoder: The encoder, on `device`.
@@ -84,6 +87,10 @@ class TileEncoder:
         self._is_cuda = device.type == "cuda"
         self._measured = not self._is_cuda
         self._uploads = torch.cuda.Stream(device) if self._is_cuda else None
+        self._copies = torch.cuda.Stream(device) if self._is_cuda else None
+        if self._uploads is not None:
+            # The encoder itself may still be on its way to the device.
+            self._uploads.wait_stream(torch.cuda.current_stream(device))
         self._server: RemoteEncoder | None = None
 
     def use_server(self, server: RemoteEncoder) -> None:
@@ -187,9 +194,9 @@ class TileEncoder:
         if not tiles:
             return []
         try:
-            return [_Batch(tiles, self._run(self._prepare(tiles)))]
+            return [self._computing(tiles, self._run(self._prepare(tiles)))]
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(tiles) == 1:
                 raise ConfigError(
@@ -217,10 +224,18 @@ class TileEncoder:
         ]
         answers = zip(tiles, self._server.features(questions), strict=True)
         return [
-            _Batch([tile], {name: values.unsqueeze(0).to(self.device) for name, values in maps.items()})
+            self._computing(
+                [tile], {name: values.unsqueeze(0).to(self.device) for name, values in maps.items()}
+            )
             for tile, maps in answers
             if maps is not None
         ]
+
+    def _computing(self, tiles: list[_Tile], maps: dict[str, Tensor]) -> _Batch:
+        """Return a batch whose maps the device is computing."""
+        if not self._is_cuda:
+            return _Batch(tiles, maps)
+        return _Batch(tiles, maps, torch.cuda.current_stream(self.device).record_event())
 
     def _prepare(self, tiles: list[_Tile]) -> Tensor:
         """Resize and normalise tiles to (B, 3, S, S) on the device."""
@@ -272,12 +287,32 @@ class TileEncoder:
         """Set the features of tiles and save them in the store."""
         while batches:
             batch = batches.pop(0)
-            for index, tile in enumerate(batch.tiles):
-                # Clone outside of inference mode, so that heads can be trained on the tensors.
-                maps = {name: values[index].float().clone() for name, values in batch.maps.items()}
-                if store is not None and tile.key is not None:
-                    maps = store.put(tile.key, maps)
-                tile.features = Features(maps, tile.frame, self.encoder.info.name)
+            with self._copying(batch):
+                for index, tile in enumerate(batch.tiles):
+                    # Clone outside of inference mode, so that heads can be trained on the tensors.
+                    maps = {name: values[index].float().clone() for name, values in batch.maps.items()}
+                    if store is not None and tile.key is not None:
+                        maps = store.put(tile.key, maps)
+                    tile.features = Features(maps, tile.frame, self.encoder.info.name)
+
+    @contextlib.contextmanager
+    def _copying(self, batch: _Batch) -> Iterator[None]:
+        """Copy the maps of a batch in a `with` block; on CUDA, while later batches are computed.
+
+        The store waits for the copies. On the stream of the computation, it would wait for all later batches, too.
+        """
+        if self._copies is None or batch.computed is None:
+            yield
+            return
+        current = torch.cuda.current_stream(self.device)
+        self._copies.wait_event(batch.computed)
+        with torch.cuda.stream(self._copies):
+            yield
+        # The memory of the batch is used again on the current stream, which also reads the copies.
+        current.wait_stream(self._copies)
+        for tile in batch.tiles:
+            for values in tile.features.maps.values() if tile.features is not None else ():
+                values.record_stream(current)
 
 
 def read_window(pixels: Any, frame: Frame) -> UInt8Array:
@@ -299,16 +334,6 @@ def read_window(pixels: Any, frame: Frame) -> UInt8Array:
 def window_frame(window: UInt8Array, frame: Frame) -> Frame:
     """Return the frame of pixels that `read_window` read, as a separate image."""
     return replace(frame, top=0, left=0, height=window.shape[0], width=window.shape[1])
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Return True if an error means that memory ran out; PyTorch has an exception type for it only on CUDA."""
-    text = str(error).lower()
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "out of memory" in text
-    )
 
 
 def _ready(waiting: deque[_Tile]) -> Iterator[Features]:

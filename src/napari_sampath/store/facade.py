@@ -88,6 +88,10 @@ class Store:
                 self.memory.put(key, maps)
         if maps is None:
             return None
+        for tensor in maps.values():
+            if tensor.is_cuda:
+                # The entry may be evicted, on another stream, before this one has read it.
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
         return {name: tensor.to(device, torch.float32) for name, tensor in maps.items()}
 
     def put(self, key: FeatureKey, maps: Maps) -> dict[str, Tensor]:

@@ -18,14 +18,19 @@ class PromptTuningConfig:
     """Number of steps on dense targets only, before the steps with prompts."""
     steps: int = setting(400, min=0)
     """Number of steps with prompts."""
+    max_minutes: float = setting(0.0, min=0)
+    """Time limit of the training in minutes, without reading the images; 0 is no limit. If the steps take longer, the
+    schedule advances in proportion to the elapsed time, so that all stages and the decay of the learning rate are
+    completed."""
     spread_steps: int = setting(0, min=0)
     """Number of steps between these stages that train only the convolutions that spread prompts, for `sampath-tiny`."""
     windows: int = setting(1, min=1)
-    """Number of windows per step."""
+    """Number of windows per step; halved until they fit in the memory of the device."""
     side_px: int = 512
     """Side of a window in pixels of the 1,024 px frame, a multiple of 32; ignored if the encoder needs whole frames."""
     full_frame_share: float = setting(0.25, min=0, max=1)
-    """Fraction of the steps with prompts that use one whole frame, so that the decoder learns all 4,096 positions."""
+    """Fraction of the steps with prompts that use whole frames, so that the decoder learns all 4,096 positions: one, or
+    as many as have the pixels of `windows`."""
     part_px: int = 0
     """Side of the parts of a window that are decoded, in pixels, a multiple of 32; 0 decodes the whole window. Parts
     are enlarged to contain larger objects. The encoder always processes the whole window, and the whole frames of
@@ -36,14 +41,14 @@ class PromptTuningConfig:
     """Number of prompted objects per window or part; divided by n for a part or frame that is n times as wide as
     `part_px`."""
     point_share: float = setting(0.5, min=0, max=1)
-    """Fraction of the windows whose first prompts are points; the other windows start with noisy boxes."""
+    """Fraction of the windows or parts whose first prompts are points; the others start with noisy boxes."""
     box_noise: float = setting(0.1, min=0, max=1)
     """Standard deviation of the noise on each side of a box, as a fraction of the object's side; 0.1 as in SAM, or less
     for tight boxes."""
     inner_points: bool = False
     """Whether first points are near the middle of an object, where people click, not anywhere in it as in SAM."""
     iterations: int = setting(11, min=1)
-    """Maximum number of interactive iterations per object, 11 as in SAM; the number is sampled for each window."""
+    """Maximum number of interactive iterations per object, 11 as in SAM; the number is sampled in each step."""
     learning_rate: float = 1e-4
     """Peak learning rate of the schedule: linear warm-up, then cosine decay to 1 %."""
     weight_decay: float = 0.05
@@ -65,6 +70,11 @@ class PromptTuningConfig:
     """Random seed."""
     save_every: int = setting(100, min=1)
     """Number of steps between two checkpoints."""
+
+    @property
+    def total_steps(self) -> int:
+        """Number of steps of all stages."""
+        return self.warmup_steps + self.spread_steps + self.steps
 
     def __post_init__(self) -> None:
         check_settings(self)

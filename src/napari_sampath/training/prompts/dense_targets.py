@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
-from skimage.segmentation import find_boundaries
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...arrays import FloatArray, IntArray
+from ..data.distances import edge_distance
 from .windows import Window
 
 OBJECT_MAPS = 4
@@ -39,37 +37,40 @@ class DenseHead(nn.Module):
         return maps
 
 
-def object_maps(instances: IntArray) -> FloatArray:
-    """Compute the object maps from ids (h, w), which are 0 in the background and negative outside the verified area.
+def object_maps(instances: Tensor) -> Tensor:
+    """Compute the object maps from ids (B, h, w), which are 0 in the background and negative outside the verified area.
 
     Returns:
-        (4, h, w) float32: inner boundary (0 or 1), distance to it (as a fraction of the object's maximum, 0..1), and
+        (B, 4, h, w) float32: inner boundary (0 or 1), distance to it (as a fraction of the object's maximum, 0..1), and
         offset to the object's centroid (rows, cols) in units of the square root of its area.
     """
-    maps = np.zeros((OBJECT_MAPS, *instances.shape), np.float32)
     inside = instances > 0
-    if not inside.any():
-        return maps
-    # Boundary.
-    boundary = find_boundaries(instances, mode="inner")
-    maps[0] = boundary
-    # Renumber the objects consecutively.
-    _, compact = np.unique(instances, return_inverse=True)
-    compact = compact.reshape(instances.shape)
-    if instances.min() > 0:
-        compact = compact + 1
+    # Inner boundary: cells with a neighbour of another id.
+    boundary = torch.zeros_like(inside)
+    for axis in (1, 2):
+        count = instances.shape[axis] - 1
+        before, after = boundary.narrow(axis, 0, count), boundary.narrow(axis, 1, count)
+        differs = instances.narrow(axis, 0, count) != instances.narrow(axis, 1, count)
+        before |= differs
+        after |= differs
+    boundary &= inside
+    # Renumber the objects of all windows consecutively.
+    first = torch.arange(len(instances), device=instances.device)[:, None, None] * (instances.amax() + 1)
+    ids, compact = torch.unique((instances + first).where(inside, -1), return_inverse=True)
+    flat = compact.flatten()
+    areas = torch.bincount(flat, minlength=len(ids)).float()
     # Distance to the boundary, normalised for each object.
-    distance = distance_transform_edt(inside & ~boundary) + inside
-    areas = np.maximum(np.bincount(compact.ravel()), 1)
-    largest = np.zeros(len(areas))
-    np.maximum.at(largest, compact.ravel(), distance.ravel())
-    maps[1] = distance / np.maximum(largest[compact], 1)
+    distance = edge_distance(inside & ~boundary, beyond=False) + inside
+    largest = areas.new_zeros(len(ids)).scatter_reduce(0, flat, distance.flatten(), "amax")
+    maps = [boundary.float(), distance / largest[compact].clamp(min=1)]
     # Offset to the centroid.
-    for axis, coordinates in enumerate(np.indices(instances.shape)):
-        centres = np.bincount(compact.ravel(), weights=coordinates.ravel().astype(np.float64)) / areas
-        maps[2 + axis] = (centres[compact] - coordinates) / np.sqrt(areas[compact])
-    maps[:, ~inside] = 0
-    return maps
+    for axis in (1, 2):
+        shape = [-1 if axis == other else 1 for other in range(3)]
+        index = torch.arange(instances.shape[axis], device=instances.device, dtype=torch.float32)
+        coordinates = index.reshape(shape).expand_as(instances)
+        centres = areas.new_zeros(len(ids)).index_add(0, flat, coordinates.flatten()) / areas.clamp(min=1)
+        maps.append((centres[compact] - coordinates) / areas[compact].sqrt())
+    return torch.stack(maps, dim=1) * inside[:, None]
 
 
 def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -> Tensor:
@@ -93,7 +94,7 @@ def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -
     foreground_loss = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
     loss = (foreground_loss * verified).sum() / verified.sum().clamp(min=1)
     # Boundary, distance and offsets of single objects.
-    targets = torch.as_tensor(np.stack([object_maps(w.instances) for w in windows]), device=device)
+    targets = object_maps(instances)
     inside = counted * foreground
     boundary = functional.binary_cross_entropy_with_logits(logits[:, count], targets[:, 0], reduction="none")
     distance = functional.smooth_l1_loss(logits[:, count + 1], targets[:, 1], reduction="none", beta=0.1)

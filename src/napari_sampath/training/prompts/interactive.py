@@ -1,8 +1,11 @@
-"""Interactive training of SAM on one window: first prompts, then corrections, each with its own backward pass."""
+"""Interactive training of SAM: first prompts, then corrections, each with its own backward pass.
+
+The objects of several windows of the same size are decoded together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from ...arrays import GRID, LOGITS_PX, BoolArray, FloatArray
+from ...arrays import LOGITS_PX
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder
-from ...geometry import INPUT_PX
-from ..data.simulated_clicks import correcting_point, inner_point, noisy_box, random_point, to_tensors
+from ..data.simulated_clicks import (
+    correcting_points,
+    generator_on,
+    inner_points,
+    noisy_boxes,
+    random_points,
+)
 from .config import PromptTuningConfig
-from .windows import Window
+from .windows import TOKEN_PX, Window
 
 FOCAL_WEIGHT = 20.0
 """Weight of the focal loss relative to the Dice loss (Kirillov et al. 2023, section 'Losses')."""
@@ -47,7 +55,7 @@ def true_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool) -> Tensor:
-    """Return the loss of one interactive iteration, a scalar mean over the objects.
+    """Return the loss (N,) of each object in one interactive iteration.
 
     Args:
         logits: (N, 4, h, w); token 0 is the single mask, tokens 1..3 are the candidates for an ambiguous prompt.
@@ -61,134 +69,152 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
     if ambiguous:
         best = per_mask[:, 1:].argmin(dim=1, keepdim=True)
         loss = loss + per_mask[:, 1:].gather(1, best)[:, 0] + quality[:, 1:].mean(dim=1)
-    return loss.mean()
+    return loss
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings of the prompts for a window."""
+    """Settings of the prompts for some windows."""
 
     config: PromptTuningConfig
     objects: int
-    """Maximum number of objects."""
+    """Maximum number of objects per window."""
     iterations: int
     """Number of iterations, including the first prompt."""
     weight: float
-    """Weight of the loss."""
+    """Weight of the loss of each window."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPrompts:
-    """Sampled objects of a window with their first prompts: either all points or all noisy boxes."""
+    """Sampled objects of some windows with their first prompts: either all points or all boxes."""
 
-    targets: BoolArray
+    targets: Tensor
     """Masks (N, h, w) bool on the logit grid."""
-    offset_xy: tuple[int, int]
-    """Position of the window in the frame, in pixels."""
-    points: list[list[FloatArray]]
-    """Points (x, y) of each object, in pixels of the frame; corrections are appended."""
-    labels: list[list[int]]
-    """Labels of the points: 1 on the object, 0 outside."""
-    boxes: FloatArray | None
-    """Boxes (N, 4) XYXY in pixels of the frame; None if the first prompts are points."""
+    points: Tensor
+    """Points (N, n, 2) as (x, y), in pixels of the frame; n is 0 if the first prompts are boxes without points."""
+    labels: Tensor
+    """Labels (N, n) of the points: 1 on the object, 0 outside."""
+    boxes: Tensor | None
+    """Boxes (N, 4) XYXY in pixels of the frame, or None."""
+    counts: tuple[int, ...]
+    """Number of objects of each window."""
 
     @classmethod
     def sample(
-        cls, window: Window, offset_tokens: tuple[int, int], plan: Plan, rng: np.random.Generator
+        cls,
+        windows: Sequence[Window],
+        offset_tokens: tuple[int, int],
+        plan: Plan,
+        boxed: bool,
+        rng: np.random.Generator,
+        device: torch.device,
     ) -> FirstPrompts:
-        """Sample objects and their first prompts from a window with at least one object."""
-        chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
-        targets = np.stack([window.instances == i for i in chosen])
-        token_px = INPUT_PX // GRID
-        offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
-        boxed = rng.random() >= plan.config.point_share
-        first_point = inner_point if plan.config.inner_points else random_point
-        points = [[] if boxed else [first_point(t, offset_xy, rng)] for t in targets]
-        labels = [[] if boxed else [1] for _ in targets]
-        boxes = (
-            np.stack([noisy_box(t, offset_xy, rng, plan.config.box_noise) for t in targets])
-            if boxed
-            else None
-        )
-        return cls(targets, offset_xy, points, labels, boxes)
+        """Sample objects and their first prompts from windows of the same size with at least one object each."""
+        masks, counts = [], []
+        for window in windows:
+            count = min(plan.objects, len(window.prompted))
+            chosen = torch.as_tensor(rng.choice(window.prompted, size=count, replace=False), device=device)
+            masks.append(torch.as_tensor(window.instances, device=device) == chosen[:, None, None])
+            counts.append(count)
+        targets = torch.cat(masks)
+        offset_xy, generator = offset_px(offset_tokens), generator_on(device, rng)
+        if boxed:
+            boxes = noisy_boxes(targets, offset_xy, generator, plan.config.box_noise)
+            nothing = boxes.new_zeros(len(targets), 0)
+            return cls(targets, boxes.new_zeros(len(targets), 0, 2), nothing, boxes, tuple(counts))
+        draw = inner_points if plan.config.inner_points else random_points
+        points = draw(targets, offset_xy, generator)[:, None]
+        return cls(targets, points, torch.ones_like(points[..., 0]), None, tuple(counts))
 
-    def target_tensor(self, device: torch.device) -> Tensor:
-        """Return the targets as (N, h, w) float32, 0 or 1."""
-        return torch.as_tensor(self.targets, dtype=torch.float32, device=device)
+    def weights(self, plan: Plan) -> Tensor:
+        """Return the weight (N,) of the loss of each object; those of a window have the same sum for all windows."""
+        weights = [plan.weight / count for count in self.counts for _ in range(count)]
+        return torch.tensor(weights, device=self.targets.device)
 
-    def box_tensor(self, device: torch.device) -> Tensor | None:
-        """Return the boxes as (N, 4) float32."""
-        return None if self.boxes is None else torch.as_tensor(self.boxes, dtype=torch.float32, device=device)
+    def windows(self) -> Tensor:
+        """Return the index (N,) of the window of each object."""
+        indices = [index for index, count in enumerate(self.counts) for _ in range(count)]
+        return torch.tensor(indices, device=self.targets.device)
 
 
-def train_window(
-    prompt_encoder: PromptEncoder,
-    mask_decoder: MaskDecoder,
-    embedding: Tensor,
-    window: Window,
-    offset_tokens: tuple[int, int],
-    plan: Plan,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Train on prompts and corrections for sampled objects of a window, and accumulate gradients.
-
-    `embedding` is a leaf (1, 256, g, g) with `requires_grad`; `offset_tokens` is the position (row, col) of the window
-    in the 64 x 64 token grid. Returns the mean loss and IoU; empty if the window has no object.
-    """
-    if not window.prompted:
-        return {}
-    first = FirstPrompts.sample(window, offset_tokens, plan, rng)
-    return train_objects(prompt_encoder, mask_decoder, embedding, first, offset_tokens, plan, rng)
+def offset_px(offset_tokens: tuple[int, int]) -> tuple[int, int]:
+    """Return the position (x, y) in pixels of the frame of a position (row, col) in tokens."""
+    return offset_tokens[1] * TOKEN_PX, offset_tokens[0] * TOKEN_PX
 
 
 def train_objects(
     prompt_encoder: PromptEncoder,
     mask_decoder: MaskDecoder,
-    embedding: Tensor,
+    embeddings: Tensor,
     first: FirstPrompts,
     offset_tokens: tuple[int, int],
     plan: Plan,
     rng: np.random.Generator,
-) -> dict[str, float]:
-    """Train on given first prompts and on simulated corrections, and accumulate gradients; see `train_window`."""
-    iterations, weight, device = plan.iterations, plan.weight, embedding.device
-    targets, points, labels = first.targets, first.points, first.labels
-    truth, box = first.target_tensor(device), first.box_tensor(device)
-    decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
+) -> dict[str, Tensor]:
+    """Train on first prompts and on simulated corrections, and accumulate gradients.
+
+    Args:
+        prompt_encoder: SAM's prompt encoder.
+        mask_decoder: SAM's mask decoder.
+        embeddings: (W, 256, g, g) of each window: a leaf, or slices of one, through which each iteration
+            propagates gradients.
+        first: The objects of the windows, and their first prompts.
+        offset_tokens: Position (row, col) of all windows in the 64 x 64 token grid.
+        plan: Settings.
+        rng: Random number generator.
+
+    Returns:
+        Mean loss and IoU, scalars on the device.
+    """
+    iterations, device, offset_xy = plan.iterations, embeddings.device, offset_px(offset_tokens)
+    generator, weights = generator_on(device, rng), first.weights(plan)
+    truth, points, labels = first.targets.float(), first.points, first.labels
+    decode = _decoder_on_windows(prompt_encoder, mask_decoder, embeddings, first.windows(), offset_tokens)
     # As in SAM, two iterations refine the mask without a new point: a random one and the last one.
     mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
     previous: Tensor | None = None
-    report = {"loss": 0.0}
+    report = {"loss": weights.new_zeros(())}
     for iteration in range(iterations):
-        logits, scores = decode(to_tensors(points, labels, device), box, previous)
-        loss = prompt_loss(logits, scores, truth, ambiguous=iteration == 0) * (weight / iterations)
+        prompts = (points, labels) if points.shape[1] else None
+        logits, scores = decode(prompts, first.boxes, previous)
+        per_object = prompt_loss(logits, scores, truth, ambiguous=iteration == 0)
+        loss = (per_object * weights).sum() / iterations
         loss.backward()
         index = (
             1 + scores[:, 1:].argmax(dim=1)
-            if iteration == 0 and box is None
+            if iteration == 0 and first.boxes is None
             else torch.zeros_like(scores[:, 0]).long()
         )
-        previous = logits.detach()[torch.arange(len(truth)), index]
-        ious = true_iou(previous[:, None], truth)[:, 0]
-        report["loss"] += float(loss.detach()) / weight
+        previous = logits.detach()[torch.arange(len(truth), device=device), index]
+        report["loss"] = report["loss"] + loss.detach() / (plan.weight * len(first.counts))
         if iteration == 0:
-            report["point IoU" if box is None else "box IoU"] = float(ious.mean())
+            report["point IoU" if first.boxes is None else "box IoU"] = true_iou(
+                previous[:, None], truth
+            ).mean()
         if iteration + 1 < iterations and iteration + 1 not in mask_only:
-            masks: BoolArray = (previous > 0).cpu().numpy()
-            for k, (mask, target) in enumerate(zip(masks, targets, strict=True)):
-                point, label = correcting_point(mask, target, first.offset_xy, rng)
-                points[k].append(point)
-                labels[k].append(label)
+            point, label = correcting_points(previous > 0, first.targets, offset_xy, generator)
+            points = torch.cat([points, point[:, None]], dim=1)
+            labels = torch.cat([labels, label[:, None]], dim=1)
     return report
 
 
-def _decoder_on_window(
-    prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, embedding: Tensor, offset: tuple[int, int]
+def _decoder_on_windows(
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+    embeddings: Tensor,
+    windows: Tensor,
+    offset: tuple[int, int],
 ) -> Callable[[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]:
-    """Return a decoder for a part of the token grid, with the positional encoding of that part."""
-    side = embedding.shape[-1]
+    """Return a decoder for a part of the token grid, with the positional encoding of that part.
+
+    `embeddings` are (W, 256, g, g), and `windows` the index (N,) of each object's window.
+    """
+    side = embeddings.shape[-1]
     rows, cols = (slice(start, start + side) for start in offset)
     positions = prompt_encoder.get_dense_pe()[:, :, rows, cols]
+    # SAM's decoder adds one embedding to the dense prompts of all objects; those of several images are added before.
+    nothing = embeddings.new_zeros(1, *embeddings.shape[1:])
 
     def decode(
         points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, previous: Tensor | None
@@ -196,10 +222,10 @@ def _decoder_on_window(
         masks = None if previous is None else previous[:, None]
         sparse, dense = embed_on_window(prompt_encoder, points, boxes, masks, (rows, cols))
         logits, scores = mask_decoder.predict_masks(
-            image_embeddings=embedding,
+            image_embeddings=nothing,
             image_pe=positions,
             sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
+            dense_prompt_embeddings=embeddings.index_select(0, windows) + dense,
         )
         return logits.float(), scores.float()
 

@@ -8,32 +8,35 @@ grid with its own positions), and the single-mask token is trained at every iter
 
 from __future__ import annotations
 
-import enum
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ...arrays import GRID
 from ...config import resolve_precision
 from ...encoders.base import Encoder, EncoderParts
+from ...encoders.tiny.tiny import TinyEncoder
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
 from ...errors import ConfigError
 from ...files import write_atomically
 from ...files.tensor_file import dump_tensors
 from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
+from ...predict.memory import is_out_of_memory
 from ..data.instances import InstanceImage
 from .config import PromptTuningConfig
 from .dense_targets import DenseHead, dense_loss
-from .interactive import Plan, train_window
-from .spreading import SpreadReader, spread_window
+from .interactive import FirstPrompts, Plan, train_objects
+from .schedule import Schedule, Stage, learning_rate, stage_at
+from .spreading import SpreadReader, spread_objects
 from .windows import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, sample_part
 
 logger = logging.getLogger(__name__)
@@ -42,20 +45,6 @@ MAX_ATTEMPTS = 30
 """Maximum number of windows sampled to find an object; sampling is cheaper than encoding an empty window."""
 AUXILIARY = ("dense_head.", "spread_reader.")
 """Prefixes of the modules that are used only during training."""
-
-
-class Stage(enum.Enum):
-    """Stage of training."""
-
-    DENSE = "training on dense targets"
-    SPREAD = "training the convolutions that spread prompts"
-    PROMPTS = "training on prompts"
-
-
-def _stage(step: int, config: PromptTuningConfig) -> Stage:
-    if step < config.warmup_steps:
-        return Stage.DENSE
-    return Stage.SPREAD if step < config.warmup_steps + config.spread_steps else Stage.PROMPTS
 
 
 class TrainableModel(nn.Module):
@@ -114,6 +103,10 @@ class TuningResult:
     """Averaged weights under SAM's prefixes."""
     losses: list[dict[str, float]]
     """Mean losses of the steps before each checkpoint, in order."""
+    steps: int
+    """Number of steps that were run."""
+    windows: int
+    """Number of windows per step that fit in the memory of the device."""
 
 
 def tune(
@@ -121,14 +114,15 @@ def tune(
 ) -> Job[TuningResult]:
     """Train the parts of a promptable model in place on images with objects.
 
-    The averaged weights are written to the file `save`, if given, every `save_every` steps.
+    The averaged weights are written to the file `save`, if given, every `save_every` steps. If the windows of a step do
+    not fit in the memory of the device, this step and the following ones have half as many windows.
 
     Raises:
-        ConfigError: If the configuration does not apply to the model.
+        ConfigError: If the configuration does not apply to the model, or the device has too little memory.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    pools = Pools(images)
+    pools = Pools(images, config.device)
     separate = [kind.separate for kind in pools.kinds]
     if config.spread_steps and not isinstance(parts.mask_decoder, SpreadingMaskDecoder):
         raise ConfigError(
@@ -141,44 +135,75 @@ def tune(
     model.freeze_others(config.train_only)
     optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in model.weights().items()}
-    total = config.warmup_steps + config.spread_steps + config.steps
-    sums: dict[str, float] = {}
+    schedule = Schedule(config)
+    sums: dict[str, Tensor] = {}
     history: list[dict[str, float]] = []
-    for step in range(total):
+    step, finished = 0, schedule.finished(0)
+    while not finished:
+        position = schedule.position(step)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step, total)
-        stage = _stage(step, config)
+            group["lr"] = config.learning_rate * learning_rate(position, schedule.total)
+        stage = stage_at(position, config)
         full = stage is not Stage.DENSE and rng.random() < config.full_frame_share
-        side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
-        sample = compose if stage is Stage.DENSE else sample_window
-        windows = [sample(pools, side, rng) for _ in range(count)]
-        losses = _step(model, windows, separate, config, rng, stage, cut=not full)
+        losses, config = _step_that_fits(model, pools, separate, config, rng, stage, full)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         _average(average, model.weights(), min(config.average, (1 + step) / (10 + step)))
+        step += 1
+        finished = schedule.finished(step)
         for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + value
-            sums[f"n {key}"] = sums.get(f"n {key}", 0.0) + 1
-        if (step + 1) % config.save_every == 0 or step + 1 == total:
-            means = {key: value / sums[f"n {key}"] for key, value in sums.items() if not key.startswith("n ")}
-            history.append({"step": float(step + 1), **means})
+            for name, term in ((key, value), (f"n {key}", torch.ones_like(value))):
+                sums[name] = sums[name] + term if name in sums else term
+        if step % config.save_every == 0 or finished:
+            means = {k: float(v / sums[f"n {k}"]) for k, v in sums.items() if not k.startswith("n ")}
+            history.append({"step": float(step), **means})
             sums = {}
-            logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+            logger.info("step %d: %s", step, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
                 save_weights(save, average, dtype=parts.encoder.stored_as)
-        yield Progress(step + 1, total, stage.value, "steps")
-    return TuningResult(average, history)
+        yield Progress(schedule.position(step), schedule.total, stage.value, "steps")
+    return TuningResult(average, history, step, config.windows)
 
 
 def sample_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
     """Sample a window that contains an object to prompt for; after `MAX_ATTEMPTS` attempts it may contain none."""
-    window = compose(pools, side, rng)
-    for _ in range(MAX_ATTEMPTS):
-        if window.prompted:
-            break
-        window = compose(pools, side, rng)
-    return window
+    return compose(pools, side, rng, MAX_ATTEMPTS)
+
+
+def _step_that_fits(
+    model: TrainableModel,
+    pools: Pools,
+    separate: list[bool],
+    config: PromptTuningConfig,
+    rng: np.random.Generator,
+    stage: Stage,
+    full: bool,
+) -> tuple[dict[str, Tensor], PromptTuningConfig]:
+    """Run one step, with fewer windows if memory runs out; return its losses and the configuration that fits."""
+    sample = compose if stage is Stage.DENSE else sample_window
+    side, count = config.side_px, config.windows
+    if full:  # as many pixels as the windows of other steps
+        side, count = INPUT_PX, max(1, config.windows * config.side_px**2 // INPUT_PX**2)
+    windows = [sample(pools, side, rng) for _ in range(count)]
+    try:
+        return _step(model, windows, separate, config, rng, stage, cut=not full), config
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if config.windows == 1:
+            raise ConfigError(
+                f"The device '{config.device}' has too little free memory for one window; close other programs that "
+                "use it, or set prompts or side_px to less."
+            ) from error
+    # Retry outside of the except block, where the error no longer holds references to tensors.
+    model.zero_grad(set_to_none=True)
+    del windows
+    if torch.device(config.device).type == "cuda":
+        torch.cuda.empty_cache()
+    fewer = replace(config, windows=config.windows // 2)
+    logger.info("%d windows do not fit in the memory of '%s'; half as many are used.", count, config.device)
+    return _step_that_fits(model, pools, separate, fewer, rng, stage, full)
 
 
 def _step(
@@ -189,79 +214,93 @@ def _step(
     rng: np.random.Generator,
     stage: Stage,
     cut: bool,
-) -> dict[str, float]:
-    """Run the forward and backward pass of one step, and return its losses."""
+) -> dict[str, Tensor]:
+    """Run the forward and backward pass of one step, and return its losses, scalars on the device."""
     encoder = model.image_encoder
     device = torch.device(config.device)
     reduced = resolve_precision(config.precision, device) != "float32"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=reduced)
-    side = windows[0].pixels.shape[0]
-    frame = whole((side, side), input_px=side)
-    pixels = torch.stack([encoder.preprocess(window.pixels, frame) for window in windows])
+    pixels = _inputs(encoder, windows)
     with autocast:
         embedding = encoder(pixels)[encoder.spec.maps[0].name].float()
         # Dense targets cannot train a frozen encoder.
         uses_dense = embedding.requires_grad or stage is Stage.DENSE
         dense = dense_loss(model.dense_head(embedding), windows, separate) if uses_dense else None
-    losses = {} if dense is None else {"dense": float(dense.detach())}
+    losses = {} if dense is None else {"dense": dense.detach()}
     if dense is not None and stage is Stage.DENSE:
         dense.backward()
         return losses
     # Interactive iterations accumulate gradients in a leaf tensor, so that the encoder needs only one backward pass.
     leaf = embedding.detach().requires_grad_(embedding.requires_grad)
-    values: dict[str, list[float]] = {}
-    parts = config.parts if cut and config.part_px else 0
+    values: dict[str, list[Tensor]] = {}
     crops = [
         (number, *part)
         for number, window in enumerate(windows)
-        for part in _parts(window, parts, config.part_px, rng)
+        for part in _parts(window, config.parts if cut and config.part_px else 0, config.part_px, rng)
     ]
-    for number, window, (row, col), offset in crops:
-        iterations = int(rng.integers(1, config.iterations + 1))
-        side = window.instances.shape[0] // TOKEN_CELLS
+    for (side, boxed), group in _groups_of(crops, config.point_share, rng).items():
+        # All parts of a group are at the same random position of the frame.
+        top, left = (int(start) for start in rng.integers(0, GRID - side + 1, 2))
         share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
+        iterations = int(rng.integers(1, config.iterations + 1))
         plan = Plan(config, math.ceil(config.prompts * share), iterations, 1.0 / len(crops))
-        part = leaf[number : number + 1, :, row : row + side, col : col + side]
-        decoder = model.decoder()
+        first = FirstPrompts.sample([part for _, part, _ in group], (top, left), plan, boxed, rng, device)
+        embeddings = torch.stack(
+            [leaf[number, :, row : row + side, col : col + side] for number, _, (row, col) in group]
+        )
         with autocast:
             if stage is Stage.SPREAD:
                 reader = model.spread_reader
-                report = spread_window(*decoder, reader, part.detach(), window, offset, plan, rng)
+                report = spread_objects(
+                    *model.decoder(), reader, embeddings.detach(), first, (top, left), plan
+                )
             else:
-                report = train_window(*decoder, part, window, offset, plan, rng)
+                report = train_objects(*model.decoder(), embeddings, first, (top, left), plan, rng)
         for key, value in report.items():
             values.setdefault(key, []).append(value)
     if dense is not None:
         gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
-    return losses | {key: float(np.mean(value)) for key, value in values.items()}
+    return losses | {key: torch.stack(value).mean() for key, value in values.items()}
+
+
+def _inputs(encoder: Encoder, windows: list[Window]) -> Tensor:
+    """Return the input (B, 3, S, S) of the encoder, on its device."""
+    pixels = torch.stack([window.pixels for window in windows])
+    if isinstance(encoder, TinyEncoder):
+        return (pixels.permute(0, 3, 1, 2).contiguous().float() - encoder.pixel_mean) / encoder.pixel_std
+    side = pixels.shape[1]
+    return torch.stack(
+        [encoder.preprocess(image.cpu().numpy(), whole((side, side), input_px=side)) for image in pixels]
+    )
+
+
+_Part = tuple[int, Window, tuple[int, int]]
+"""Number of a window, a part of it with objects, and the position (row, col) of the part in the window, in tokens."""
+
+
+def _groups_of(
+    crops: list[_Part], point_share: float, rng: np.random.Generator
+) -> dict[tuple[int, bool], list[_Part]]:
+    """Group parts by side in tokens and by the kind of the first prompts (True for boxes), for decoding together."""
+    groups: dict[tuple[int, bool], list[_Part]] = {}
+    for crop in crops:
+        boxed = bool(rng.random() >= point_share)
+        if crop[1].prompted:
+            groups.setdefault((crop[1].instances.shape[0] // TOKEN_CELLS, boxed), []).append(crop)
+    return groups
 
 
 def _parts(
     window: Window, parts: int, part_px: int, rng: np.random.Generator
-) -> list[tuple[Window, tuple[int, int], tuple[int, int]]]:
-    """Sample the parts of a window to decode, each with its position (row, col) in the window and in the frame.
+) -> list[tuple[Window, tuple[int, int]]]:
+    """Sample the parts of a window to decode, each with its position (row, col) in the window, in tokens.
 
-    Positions are in tokens. The window is at a random position in the frame. If `parts` is 0, the only part is the
-    whole window.
+    If `parts` is 0, the only part is the whole window.
     """
-    side = window.instances.shape[0] // TOKEN_CELLS
-    row, col = (int(offset) for offset in rng.integers(0, GRID - side + 1, 2))
     if not parts or not window.prompted:
-        return [(window, (0, 0), (row, col))]
-    sampled = [sample_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
-    return [(part, (top, left), (row + top, col + left)) for part, (top, left) in sampled]
-
-
-def schedule(step: int, total: int, warm: int = 250) -> float:
-    """Return the learning rate of a step as a fraction of the peak.
-
-    It rises linearly over `warm` steps (250 as in SAM, at most a tenth of `total`), then decays as a cosine to 0.01.
-    """
-    warm = min(warm, max(1, total // 10))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+        return [(window, (0, 0))]
+    return [sample_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -273,11 +312,11 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
 
 @torch.no_grad()
 def _average(average: dict[str, Tensor], current: dict[str, Tensor], decay: float) -> None:
-    for key, value in current.items():
-        if value.is_floating_point():
-            average[key].lerp_(value.detach(), 1 - decay)
-        else:
-            average[key].copy_(value)
+    floating = [key for key, value in current.items() if value.is_floating_point()]
+    update = get_ema_multi_avg_fn(decay)
+    update([average[key] for key in floating], [current[key] for key in floating], None)
+    for key in current.keys() - floating:
+        average[key].copy_(current[key])
 
 
 def save_weights(

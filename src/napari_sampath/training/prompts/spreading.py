@@ -6,13 +6,10 @@ training.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
 from .interactive import FirstPrompts, Plan, mask_losses, true_iou
-from .windows import Window
 
 
 class SpreadReader(nn.Module):
@@ -29,35 +26,29 @@ class SpreadReader(nn.Module):
         return logits
 
 
-def spread_window(
+def spread_objects(
     prompt_encoder: MapPromptEncoder,
     mask_decoder: SpreadingMaskDecoder,
     reader: SpreadReader,
-    embedding: Tensor,
-    window: Window,
+    embeddings: Tensor,
+    first: FirstPrompts,
     offset_tokens: tuple[int, int],
     plan: Plan,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Train on one prompt for each sampled object of a window, and accumulate gradients.
+) -> dict[str, Tensor]:
+    """Train on one prompt for each object, and accumulate gradients.
 
-    `embedding` is (1, 256, g, g); `offset_tokens` is the position (row, col) of the window in the 64 x 64 token grid.
-    Returns the mean loss and IoU; empty if the window has no object.
+    `embeddings` are (W, 256, g, g) of each window; `offset_tokens` is the position (row, col) of all windows in the
+    64 x 64 token grid. Returns the mean loss and IoU, scalars on the device.
     """
-    if not window.prompted:
-        return {}
-    device = embedding.device
-    first = FirstPrompts.sample(window, offset_tokens, plan, rng)
-    points = None
-    if first.boxes is None:
-        xy = torch.as_tensor(np.array(first.points), dtype=torch.float32, device=device)
-        points = xy, torch.as_tensor(first.labels, device=device)
-    rows, cols = (slice(start, start + embedding.shape[-1]) for start in offset_tokens)
-    _, dense = prompt_encoder.embed(points, first.box_tensor(device), None, (rows, cols))
-    truth = first.target_tensor(device)
-    logits = reader(mask_decoder.spread(embedding + dense)).float()
-    loss = mask_losses(logits, truth).mean()
-    (loss * plan.weight).backward()
+    points = None if first.boxes is not None else (first.points, first.labels)
+    rows, cols = (slice(start, start + embeddings.shape[-1]) for start in offset_tokens)
+    _, dense = prompt_encoder.embed(points, first.boxes, None, (rows, cols))
+    truth = first.targets.float()
+    logits = reader(mask_decoder.spread(embeddings.index_select(0, first.windows()) + dense)).float()
+    loss = (mask_losses(logits, truth).mean(dim=1) * first.weights(plan)).sum()
+    loss.backward()
     kind = "box" if points is None else "point"
-    iou = float(true_iou(logits.detach(), truth).mean())
-    return {"spread loss": float(loss.detach()), f"spread {kind} IoU": iou}
+    return {
+        "spread loss": loss.detach() / (plan.weight * len(first.counts)),
+        f"spread {kind} IoU": true_iou(logits.detach(), truth).mean(),
+    }

@@ -72,6 +72,8 @@ def tune_model(
         "recipe": dataclasses.asdict(config),
         "start": origin,
         **({"merged": merged} if merged else {}),
+        **({"stopped_after": result.steps} if result.steps < config.total_steps else {}),
+        **({"windows_that_fit": result.windows} if result.windows < config.windows else {}),
         "data": dict(Counter(image.kind.name for image in images)),
         "hours": round((time.monotonic() - started) / 3600, 2),
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",

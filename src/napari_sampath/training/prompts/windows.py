@@ -1,28 +1,33 @@
 """Training windows: mosaics of images with random scale, rotation, aspect and stain.
 
 A window is a square in the encoder's 1,024 px frame. It contains one crop or a grid of crops, from one or several
-data sets, so that it shows many objects and kinds of tissue, like a slide.
+data sets, so that it shows many objects and kinds of tissue, like a slide. Its pixels are rendered on the device of the
+training; what is random, and the ids, are computed on the CPU.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+import torch
+from torch import Tensor
 
-from ...arrays import GRID, LOGITS_PX, FloatArray, IntArray, UInt8Array
+from ...arrays import GRID, LOGITS_PX, IntArray
 from ...geometry import INPUT_PX
 from ..data.instances import InstanceImage
-from ..data.stain import jitter_stain
+from ..data.simulated_clicks import generator_on
+from ..data.stain import StainChange
+from .rendering import Crop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Training window with a side of S pixels of the encoder's frame."""
 
-    pixels: UInt8Array
-    """Pixels (S, S, 3) uint8 RGB."""
+    pixels: Tensor
+    """Pixels (S, S, 3) uint8 RGB, on the device of the training."""
     instances: IntArray
     """Object ids (S / 4, S / 4) int32 on the logit grid; 0 is background, negative is not verified."""
     kinds: IntArray
@@ -61,9 +66,19 @@ STRETCH = 0.12
 
 
 class Pools:
-    """Training images, sampled in proportion to the share of their kind and, within a kind, to their area."""
+    """Training images, sampled in proportion to the share of their kind and, within a kind, to their area.
 
-    def __init__(self, images: list[InstanceImage]) -> None:
+    Args:
+        images: The images.
+        device: Device on which windows are rendered; their pixels stay there.
+    """
+
+    def __init__(self, images: list[InstanceImage], device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._pixels = {
+            id(image): torch.from_numpy(np.require(image.pixels, requirements=("C", "W"))).to(self.device)
+            for image in images
+        }
         by_name: dict[str, list[InstanceImage]] = {}
         for image in images:
             by_name.setdefault(image.kind.name, []).append(image)
@@ -82,42 +97,63 @@ class Pools:
         """Sample an image of a kind."""
         return self._images[kind][int(rng.choice(len(self._images[kind]), p=self._areas[kind]))]
 
+    def pixels(self, image: InstanceImage) -> Tensor:
+        """Return the pixels (H, W, 3) uint8 RGB of one of the images, on the device."""
+        return self._pixels[id(image)]
 
-def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
+
+def compose(pools: Pools, side_px: int, rng: np.random.Generator, attempts: int = 1) -> Window:
     """Compose a window of 1, 4 or 9 random crops, each with its own scale, rotation and stain.
 
-    `side_px` is the side S of the window in pixels of the frame, a multiple of 32.
+    Args:
+        pools: The images.
+        side_px: Side S of the window in pixels of the frame, a multiple of 32.
+        rng: Random number generator.
+        attempts: Maximum number of windows sampled to find one with an object to prompt for; only the last is rendered.
     """
+    for _ in range(attempts):
+        crops, instances, kinds = _sample_crops(pools, side_px, rng)
+        ids, areas = np.unique(instances, return_counts=True)
+        prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
+        if prompted:
+            break
+    generator = generator_on(pools.device, rng)
+    pixels = torch.zeros((side_px, side_px, 3), dtype=torch.uint8, device=pools.device)
+    for (top, left), crop in crops.items():
+        height, width = crop.hw
+        rendered = crop.render(pools.pixels(crop.source), generator)
+        pixels[top : top + height, left : left + width] = rendered
+    return Window(pixels, instances, kinds, prompted)
+
+
+def _sample_crops(
+    pools: Pools, side_px: int, rng: np.random.Generator
+) -> tuple[dict[tuple[int, int], Crop], IntArray, IntArray]:
+    """Sample the crops of a window by their position (top, left), and return the ids and kinds of its cells, too."""
     grid = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
     edges = np.linspace(0, side_px // 4, grid + 1).astype(int) * 4
-    pixels = np.zeros((side_px, side_px, 3), np.uint8)
+    crops: dict[tuple[int, int], Crop] = {}
     instances = np.zeros((side_px // 4, side_px // 4), np.int32)
     kinds = np.zeros((side_px // 4, side_px // 4), np.uint8)
     mixed = rng.random() < 0.5
     kind = pools.sample_kind(rng)
-    for row in range(grid):
-        for col in range(grid):
+    for top, bottom in itertools.pairwise(edges.tolist()):
+        for left, right in itertools.pairwise(edges.tolist()):
             if mixed:
                 kind = pools.sample_kind(rng)
-            source = pools.sample(kind, rng)
-            (top, bottom), (left, right) = edges[row : row + 2], edges[col : col + 2]
-            crop, ids = random_crop(source, bottom - top, right - left, rng)
-            pixels[top:bottom, left:right] = crop
+            crop = random_crop(pools.sample(kind, rng), bottom - top, right - left, rng)
+            crops[top, left], ids = crop, crop.ids()
             cells = (slice(top // 4, bottom // 4), slice(left // 4, right // 4))
             instances[cells] = np.where(ids > 0, ids + instances.max(), ids)
             kinds[cells] = kind
-    ids, areas = np.unique(instances, return_counts=True)
-    prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
-    return Window(pixels, instances, kinds, prompted)
+    return crops, instances, kinds
 
 
-def random_crop(
-    source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
-) -> tuple[UInt8Array, IntArray]:
-    """Take a random crop, and blur, enlarge, stretch, rotate, flip and re-stain it.
+def random_crop(source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator) -> Crop:
+    """Sample a crop that is blurred, enlarged, stretched, rotated, flipped and re-stained.
 
     The crop never extends beyond the image; it is rotated by any angle only if the image is large enough. Height and
-    width are in pixels of the frame, multiples of 4. Returns pixels (height, width, 3) and ids (height / 4, width / 4).
+    width are in pixels of the frame, multiples of 4.
     """
     # Sample the angle, and compute the upright rectangle around the rotated crop.
     full_h, full_w = source.instances.shape
@@ -125,7 +161,7 @@ def random_crop(
     around_h, around_w = _around(height_px, width_px, angle)
     if max(around_h / full_h, around_w / full_w) > source.kind.max_scale:
         angle, around_h, around_w = 0.0, height_px, width_px
-    # Sample the scale and the aspect ratio, and crop.
+    # Sample the scale and the aspect ratio, and the position.
     smallest = max(around_h / full_h, around_w / full_w)
     largest = max(source.kind.max_scale, smallest)
     scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
@@ -133,52 +169,26 @@ def random_crop(
     crop_h = min(full_h, round(around_h / scale * stretch))
     crop_w = min(full_w, round(around_w / scale / stretch))
     top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
-    window = (slice(top, top + crop_h), slice(left, left + crop_w))
-    # Blur, enlarge and rotate the pixels.
-    image = Image.fromarray(source.pixels[window])
-    if rng.random() < BLURRED:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, MAX_BLUR_PX)))
-    resized = image.resize((around_w, around_h), Image.Resampling.BILINEAR)
-    if angle:
-        resized = _cut_rotated(resized, height_px, width_px, angle)
-    pixels = np.asarray(resized)
-    # Sample the ids at the centres of the cells.
-    x, y = np.meshgrid(np.arange(2, width_px, 4) + 0.0, np.arange(2, height_px, 4) + 0.0)
-    x, y = _rotated(x - width_px / 2, y - height_px / 2, angle)
-    rows = ((y + around_h / 2) * crop_h / around_h).astype(int).clip(0, crop_h - 1)
-    cols = ((x + around_w / 2) * crop_w / around_w).astype(int).clip(0, crop_w - 1)
-    ids = source.instances[window][rows, cols]
-    # Flip.
-    if height_px == width_px and rng.random() < 0.5:
-        pixels, ids = pixels.transpose(1, 0, 2), ids.T
-    if rng.random() < 0.5:
-        pixels, ids = pixels[::-1], ids[::-1]
-    if rng.random() < 0.5:
-        pixels, ids = pixels[:, ::-1], ids[:, ::-1]
-    return jitter_stain(np.ascontiguousarray(pixels), rng), np.ascontiguousarray(ids)
+    # Sample the blur, the flips and the stain.
+    blur_px = float(rng.uniform(0, MAX_BLUR_PX)) if rng.random() < BLURRED else 0.0
+    transposed = height_px == width_px and rng.random() < 0.5
+    return Crop(
+        source,
+        (slice(top, top + crop_h), slice(left, left + crop_w)),
+        (around_h, around_w),
+        (height_px, width_px),
+        float(angle),
+        blur_px,
+        transposed,
+        (rng.random() < 0.5, rng.random() < 0.5),
+        StainChange.sample(rng),
+    )
 
 
 def _around(height_px: int, width_px: int, angle: float) -> tuple[int, int]:
     """Return the height and width of the upright bounding box of a rectangle rotated by an angle in radians."""
     cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
     return round(height_px * cos + width_px * sin), round(height_px * sin + width_px * cos)
-
-
-def _rotated(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
-    return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-
-
-def _cut_rotated(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
-    """Crop a rectangle rotated by an angle in radians from the centre of an image."""
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    x, y = -width_px / 2, -height_px / 2
-    left, top = x * cos - y * sin + image.width / 2, x * sin + y * cos + image.height / 2
-    return image.transform(
-        (width_px, height_px),
-        Image.Transform.AFFINE,
-        (cos, -sin, left, sin, cos, top),
-        resample=Image.Resampling.BILINEAR,
-    )
 
 
 def sample_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:

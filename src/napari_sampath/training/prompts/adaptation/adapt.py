@@ -255,9 +255,10 @@ class _Trainer:
         if rng.random() < config.recorded_share:
             chosen = rng.choice(part.prompted, size=min(config.objects, len(part.prompted)), replace=False)
             trained = tile.trained
-            first = recorded_prompts(part, [trained[i - 1] for i in chosen], chosen.tolist(), offset, rng)
+            first = recorded_prompts(part, [trained[i - 1] for i in chosen], chosen.tolist(), rng)
         else:
-            first = FirstPrompts.sample(part, offset, plan, rng)
+            boxed = bool(rng.random() >= self._plan.point_share)
+            first = FirstPrompts.sample([part], offset, plan, boxed, rng, torch.device("cpu"))
         embedding = self._embedding(tile, offset, side)
         train_objects(self._prompt_encoder, self._decoder, embedding, first, offset, plan, rng)
 
@@ -297,7 +298,6 @@ def recorded_prompts(
     window: Window,
     examples: Sequence[PromptExample],
     ids: Sequence[int],
-    offset_tokens: tuple[int, int],
     rng: np.random.Generator,
 ) -> FirstPrompts:
     """Return the recorded prompts of objects as first prompts: all of them, or those until a random correction.
@@ -308,7 +308,6 @@ def recorded_prompts(
         window: A part of a tile, with the ids of its objects.
         examples: The objects.
         ids: Their ids in the window.
-        offset_tokens: Position (row, col) of the part in the tile, in tokens.
         rng: Random number generator.
     """
     boxed = examples[0].box_xyxy is not None
@@ -321,5 +320,10 @@ def recorded_prompts(
         labels.append([*example.labels[:count].tolist(), *[PADDING] * padding])
     boxes = np.stack([e.box_xyxy for e, _ in used if e.box_xyxy is not None]) if boxed else None
     targets = np.stack([window.instances == i for _, i in used])
-    offset_xy = (offset_tokens[1] * TOKEN_PX, offset_tokens[0] * TOKEN_PX)
-    return FirstPrompts(targets, offset_xy, points, labels, boxes)
+    return FirstPrompts(
+        torch.from_numpy(targets),
+        torch.as_tensor(np.array(points).reshape(len(used), -1, 2), dtype=torch.float32),
+        torch.as_tensor(np.array(labels).reshape(len(used), -1), dtype=torch.float32),
+        None if boxes is None else torch.as_tensor(boxes, dtype=torch.float32),
+        (len(used),),
+    )

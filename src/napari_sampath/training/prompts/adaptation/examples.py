@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ....annotations import AnnotatedObject, bounds
 from ....annotations.model.annotated_object import TRUSTED
@@ -127,7 +128,7 @@ class ExampleTile:
         areas = np.bincount(instances.ravel(), minlength=len(trained) + 1)
         prompted = tuple(number for number in range(1, len(trained) + 1) if areas[number] >= MIN_CELLS)
         side = LOGITS_PX * 4
-        pixels = np.broadcast_to(np.uint8(0), (side, side, 3))
+        pixels = torch.zeros((), dtype=torch.uint8).expand(side, side, 3)
         return Window(pixels, instances, np.broadcast_to(np.uint8(0), instances.shape), prompted)
 
 
