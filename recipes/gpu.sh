@@ -21,7 +21,7 @@ steps=(--warmup-steps 4000 --spread-steps 600 --steps 7400)
 windows=(--windows "${WINDOWS:-32}")
 part=(--part-px 256 --parts 2)
 few=()
-images=(--max-images 120)
+images=(--max-images 24)
 if [ -n "${SMALL:-}" ]; then
     steps=(--warmup-steps 1 --spread-steps 1 --steps 1)
     windows=(--windows 2 --side-px 64)
@@ -51,4 +51,10 @@ stage frames "$out/together.safetensors" 16 --warmup-steps 0 --steps 3000 "${par
 stage sampath-tiny "$out/frames.safetensors" 6 --warmup-steps 0 --steps 1200 --iterations 1 --prompts 8 --point-share 0.75 \
     --full-frame-share 0.8 --learning-rate 1e-3 --average 0.97 --train-only mask_decoder.iou_prediction_head \
     "${people[@]}" --seed 3 "${few[@]}"
-sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" "${images[@]}"
+
+left=$("$python" -c "print(max(30, int(60 * $minutes) - $SECONDS))")
+evaluate=(-m napari_sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors")
+timeout "$left" "$python" "${evaluate[@]}" "${images[@]}" || {
+    printf 'The evaluation did not end in time; run it again with: %s %s\n' "$python" "${evaluate[*]}" >&2
+    exit 1
+}

@@ -162,7 +162,7 @@ def tune(
             logger.info("step %d: %s", step, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
                 save_weights(save, average, dtype=parts.encoder.stored_as)
-        yield Progress(schedule.position(step), schedule.total, stage.value, "steps")
+        yield Progress(round(schedule.position(step)), schedule.total, stage.value, "steps")
     return TuningResult(average, history, step, config.windows)
 
 
