@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +91,42 @@ def test_two_dicom_slides_in_a_folder_are_opened_one_by_one(tmp_path: Path) -> N
     (tmp_path / "a3").unlink()
     with pytest.raises(ImageError, match="2 label, 2 overview, 2 thumbnail;"):
         open_slide(tmp_path)
+
+
+def test_a_slide_is_closed_after_the_last_thread_has_read_it() -> None:
+    slide = open_slide(FOLDER / "CMU-1-Small-Region_dicom")
+    expected, reads, go_on = slide[:64, :64], threading.Event(), threading.Event()
+    freed: list[bool] = []
+
+    class Handle:
+        """The handle of OpenSlide, which waits while it reads."""
+
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def read_region(self, *args: Any) -> Any:
+            reads.set()
+            assert go_on.wait(60)
+            assert not freed
+            return self._real.read_region(*args)
+
+        def close(self) -> None:
+            freed.append(True)
+            self._real.close()
+
+        __del__ = close
+
+    slide._file = Handle(slide._file)  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(1) as pool:
+        window = pool.submit(lambda: slide[:64, :64])
+        assert reads.wait(60)
+        slide.close()
+        go_on.set()
+        np.testing.assert_array_equal(window.result(), expected)
+    del window
+    assert freed
+    with pytest.raises(ImageError, match="is closed; open the slide again"):
+        slide.read((0, 0, 10, 10))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ class OpenSlideSlide(Slide):
         x, y = round(self._offset_xy[0] + c0 * factor), round(self._offset_xy[1] + r0 * factor)
         with self._lock:
             file = self._file
+        if file is None:
+            raise ImageError(f"'{self.path}' is closed; open the slide again.")
         try:
             image = file.read_region((x, y), number, (c1 - c0, r1 - r0))
         except self._errors as error:
@@ -94,8 +96,11 @@ class OpenSlideSlide(Slide):
                 self._damage_logged = True
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, as soon as no thread reads it any more."""
+        # OpenSlide frees its handle even while another thread uses it, which ends the process. Without references, the
+        # handle is freed after the last use.
+        with self._lock:
+            self._file = None
 
 
 def import_openslide(path: Path) -> Any:
