@@ -4,6 +4,7 @@
 # make bench-gui        measures latency on a real viewer, writes docs/latency.md; about 20 minutes
 # make fuzz             reads 20,000 damaged files of every format; 10 minutes on two processors
 # make bench-slides     measures reading and showing of slides, writes docs/slides-benchmark.md; about 15 minutes
+# make test-slides      checks the readers with the slides in FOLDER=/path/to/slides
 # make results          trains and evaluates every head on the images of SAMPATH_DATA, writes docs/results.md
 # make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
 # make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
@@ -13,7 +14,7 @@
 # make docs             builds the documentation into site/
 # Each target sets up the environment first; PYTHON=/path/to/python3.12 chooses its Python.
 
-.PHONY: help setup demo test test-matrix package fuzz bench bench-gui bench-slides results evaluate-models models afternoon docs clean
+.PHONY: help setup demo test test-matrix package fuzz bench bench-gui bench-slides test-slides results evaluate-models models afternoon docs clean
 .NOTPARALLEL:
 
 help:
@@ -39,6 +40,9 @@ bench-gui: setup
 
 bench-slides: setup
 	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.slides $(ARGS)
+
+test-slides: setup
+	@SAMPATH_SLIDES="$(FOLDER)" .venv/bin/python -m pytest -n0 -q tests/images/slides/test_own_slides.py $(ARGS)
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)

@@ -143,7 +143,9 @@ AXES = {"axes": [{"name": name} for name in "yxc"]}
             tif(data=RED, photometric="rgb", extratags=[(274, 3, 1, 6, True)]), "orientation 6", id="turned"
         ),
         pytest.param(
-            tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8), "vips tiffsave", id="strips"
+            tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8, compression="zlib"),
+            "sampath slide pyramid",
+            id="compressed strips",
         ),
         pytest.param(named("slide.vsi", b"II*\0\0\0\0\0"), "slide.vsi", id="VSI"),
         pytest.param(named("a.vsi", b"not a TIFF"), "Olympus VSI", id="VSI of another kind"),
@@ -189,7 +191,27 @@ def test_what_is_no_readable_slide_is_refused_in_one_sentence(
     [
         pytest.param(tif(data=RED, photometric="rgb", compression="jpeg"), id="RGB JPEG"),
         pytest.param(tif(data=AS_YCBCR, photometric="ycbcr", compression="jpeg"), id="YCbCr JPEG"),
-        pytest.param(tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8), id="8 rows"),
+        pytest.param(
+            tif(data=AS_YCBCR, photometric="ycbcr", compression="zlib", subsampling=(1, 1)), id="YCbCr, zlib"
+        ),
+        pytest.param(
+            tif(data=AS_YCBCR, photometric="ycbcr", tile=None, subsampling=(1, 1)), id="YCbCr, plain rows"
+        ),
+        pytest.param(
+            tif(
+                data=AS_YCBCR,
+                photometric="rgb",
+                compression=33003,
+                compressionargs={"mct": False},
+                description="Aperio Image Library v10\r\n128x96 [0,0 128x96] J2K/YUV16",
+            ),
+            id="Aperio's JPEG 2000 in YCbCr",
+        ),
+        pytest.param(tif(data=RED, photometric="rgb", compression=33005), id="Aperio's JPEG 2000 in RGB"),
+        pytest.param(tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8), id="plain rows"),
+        pytest.param(
+            tif(data=RED, photometric="rgb", tile=None, rowsperstrip=8, compression="zlib"), id="8 rows"
+        ),
         pytest.param(
             tif(data=RED.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), id="channels first"
         ),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ...errors import ImageError
 from ...rasters.zarr_arrays import is_zarr
+from .array_levels import ArraySlide
 from .dicom import dicom_slide, is_dicom
 from .omezarr import OmeZarrSlide
 from .openslide_reader import OpenSlideSlide, detect_vendor
@@ -15,6 +20,8 @@ from .tiff import TiffSlide
 SLIDE_PIXELS = 2**26
 """Number of pixels from which an ordinary tiled file is opened as a slide instead of being read into memory."""
 
+_OVERVIEW_PX, _SAME_COLOURS = 256, 8.0
+"""Longer side of the overviews by which two slides are compared, and the largest mean difference of their values."""
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ZIP_START = b"PK\3\4"
 _OF_OPENSLIDE = ("hamamatsu", "mirax", "leica", "ventana", "philips", "trestle", "sakura", "dicom", "zeiss")
@@ -26,7 +33,7 @@ _UNREAD = {
 }
 
 
-def open_slide(path: str | Path) -> Slide:
+def open_slide(path: str | Path, in_windows: bool = True) -> Slide:
     """Open a slide without reading its pixels.
 
     Tiled TIFF files (SVS, OME-TIFF, plain pyramids) are read with tifffile, OME-Zarr with `rasters.zarr_arrays`, and
@@ -34,6 +41,8 @@ def open_slide(path: str | Path) -> Slide:
 
     Args:
         path: A file, or the folder of an OME-Zarr image or a DICOM series.
+        in_windows: Whether windows are read; False if the slide is read once from top to bottom, for which more layouts
+            of TIFF files are accepted.
 
     Returns:
         The slide; close it after use, or use it as a context manager.
@@ -53,7 +62,7 @@ def open_slide(path: str | Path) -> Slide:
     with file.open("rb") as stream:
         start = stream.read(4)
     if start in _TIFF_STARTS:
-        return TiffSlide(file)
+        return TiffSlide(file, in_windows)
     if vendor is not None:
         return OpenSlideSlide(file)
     if start == _ZIP_START:
@@ -84,6 +93,39 @@ def open_large(path: str | Path) -> Slide | None:
         return slide
     slide.close()
     return None
+
+
+def open_levels(arrays: Sequence[Any], name: str, mpp: float | None, path: Path | None = None) -> Slide:
+    """Return the slide that another program opened as arrays: its file, or else the arrays.
+
+    Annotations are found again by the identity of a slide, which depends on the program that decodes its pixels. The
+    file is used if it is read here and has the same size and colours.
+
+    Args:
+        arrays: The levels; see `ArraySlide`.
+        name: Name of the slide, used in messages.
+        mpp: Micrometres per level-0 pixel of the arrays; None if unknown.
+        path: The file, if there is one.
+
+    Raises:
+        ImageError: As for `ArraySlide`.
+    """
+    levels = ArraySlide(arrays, name, mpp)
+    slide = None if path is None else open_large(path)
+    if slide is None:
+        return levels
+    if slide.hw == levels.hw and _looks_like(slide, levels):
+        slide.mpp = mpp or slide.mpp
+        return slide
+    slide.close()
+    return levels
+
+
+def _looks_like(first: Slide, second: Slide) -> bool:
+    """Return whether overviews of two slides of the same size differ by no more than two decoders do."""
+    box, step = (0, 0, *first.hw), max(1, max(first.hw) // _OVERVIEW_PX)
+    difference = first.read(box, step).astype(np.int16) - second.read(box, step)
+    return bool(np.abs(difference).mean() < _SAME_COLOURS)
 
 
 def is_slide(path: str | Path) -> bool:

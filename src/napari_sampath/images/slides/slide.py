@@ -26,6 +26,11 @@ _BLOCK_PX = 2**22
 """Largest number of pixels of a level that are resampled at a time: a few megapixels."""
 _WINDOW_PX, _COARSE_PX = 256, 512
 """Sides of the windows of level 0 and of the coarsest level that identify a slide."""
+_OVERVIEW_PX = 2**26
+"""Size in pixels of the coarsest level from which reading an overview takes seconds."""
+_NO_OVERVIEW = (
+    "it has no coarse levels, so overviews take long; 'sampath slide pyramid' writes a copy with them"
+)
 _SAME = 1e-3
 """Relative difference below which two scale factors count as equal."""
 
@@ -73,7 +78,9 @@ class Slide(ABC):
         self.name = path.name.removesuffix(".zarr") if path.suffix == ".zarr" else path.stem
         self.mpp = scale.mpp
         self.reader = reader
-        self.remarks = (scale.remark,) if scale.remark else ()
+        self.remarks: tuple[str, ...] = (scale.remark,) if scale.remark else ()
+        if math.prod(sizes[-1]) > _OVERVIEW_PX:
+            self.remarks += (_NO_OVERVIEW,)
         self.levels = tuple(Level(hw, exact_factor(sizes[0], hw)) for hw in sizes)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 from pathlib import Path
@@ -20,6 +21,7 @@ import tifffile
 from ...arrays import UInt8Array
 from ...errors import ImageError, first_line
 from ...rasters import Scale, mpp_of_tiff
+from ...rasters.colour_spaces import ycbcr_to_rgb
 from ...rasters.pixel_size import scale_of
 from .array_levels import as_rgb
 from .digest import spread
@@ -28,7 +30,7 @@ from .slide import Box, Slide
 logger = logging.getLogger(__name__)
 
 MAX_STRIPPED_PX = 2**28
-"""Largest level without tiles that is read, in pixels; a strip is as wide as the image."""
+"""Largest level with compressed strips of which windows are read, in pixels; a strip is as wide as the image."""
 MAX_CHUNK_BYTES = 2**30
 """Largest decoded size of one chunk."""
 
@@ -40,12 +42,14 @@ class TiffSlide(Slide):
 
     Args:
         path: The file.
+        in_windows: Whether windows are read; False if it is read once from top to bottom, which is also quick with
+            compressed strips.
 
     Raises:
         ImageError: If it is not a slide that can be read: damaged, a stack, of other channels than grey or RGB ...
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, in_windows: bool = True) -> None:
         try:
             self._tiff = tifffile.TiffFile(path)
         except OSError as error:
@@ -55,7 +59,7 @@ class TiffSlide(Slide):
         except Exception as error:
             raise ImageError(f"'{path}' is not a readable TIFF file ({first_line(error)}).") from error
         try:
-            self._pages = self._check(path)
+            self._pages = self._check(path, MAX_STRIPPED_PX if in_windows else math.inf)
             sizes = [(page.imagelength, page.imagewidth) for page in self._pages]
             scale = _scale(self._tiff, self._pages[0])
         except ImageError:
@@ -74,7 +78,7 @@ class TiffSlide(Slide):
             raise
         self._damage_logged = False
 
-    def _check(self, path: Path) -> list[Any]:
+    def _check(self, path: Path, largest_stripped_px: float) -> list[Any]:
         """Return the pages of the levels, the finest first."""
         series = self._tiff.series[0]
         pages = _level_pages(self._tiff)
@@ -110,13 +114,13 @@ class TiffSlide(Slide):
             chunk_px = int(np.prod(page.chunks))
             if int(page.planarconfig) not in (1, 2):
                 raise ImageError(f"'{path}' has an unknown order of channels; copy or save it again.")
-            if not page.is_tiled and page.imagelength * page.imagewidth > MAX_STRIPPED_PX:
+            is_plain = _is_plain(page)
+            if not (page.is_tiled or is_plain) and page.imagelength * page.imagewidth > largest_stripped_px:
                 raise ImageError(
                     f"'{path}' is {page.imagewidth} x {page.imagelength} px (width x height) without tiles, which is "
-                    "too slow to read in windows; convert it to a tiled pyramid, for example with "
-                    "'vips tiffsave IN OUT --tile --pyramid --compression jpeg'."
+                    "too slow to read in windows; write a tiled copy with 'sampath slide pyramid', and use it."
                 )
-            if chunk_px > MAX_CHUNK_BYTES:
+            if chunk_px > MAX_CHUNK_BYTES and not is_plain:
                 raise ImageError(f"'{path}' has a chunk of {chunk_px:,} bytes; the file is damaged.")
             ends = (
                 offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
@@ -131,6 +135,8 @@ class TiffSlide(Slide):
     def _check_decodes(self) -> None:
         """Raise if no chunk of the coarsest level can be decoded, because the other levels are then damaged as well."""
         coarsest = self._pages[-1]
+        if _is_plain(coarsest):
+            return
         probes = [index for index in spread(len(coarsest.dataoffsets), 4) if self._bytes(coarsest, index)]
         if probes and all(self._decode(coarsest, index) is None for index in probes):
             raise ImageError(
@@ -140,6 +146,8 @@ class TiffSlide(Slide):
     def read_level(self, number: int, box: Box) -> UInt8Array:
         """Read a window of one level; see `Slide.read_level`."""
         page = self._pages[number]
+        if _is_plain(page):
+            return _colours_of(page, self._plain_window(page, box))
         r0, c0, r1, c1 = box
         chunk_h, chunk_w = _chunk_hw(page)
         across = -(-page.imagewidth // chunk_w)
@@ -161,6 +169,18 @@ class TiffSlide(Slide):
                 target[: part.shape[0], : part.shape[1]] = part
         return result
 
+    def _plain_window(self, page: Any, box: Box) -> UInt8Array:
+        """Read the rows of a window of a page of `_is_plain`."""
+        r0, c0, r1, c1 = box
+        channels = page.samplesperpixel
+        size = (c1 - c0) * channels
+        first = page.dataoffsets[0] + c0 * channels
+        result = np.full((r1 - r0, size), 255, np.uint8)
+        for row in range(r0, r1):
+            values = np.frombuffer(self._read(first + row * page.imagewidth * channels, size), np.uint8)
+            result[row - r0, : len(values)] = values
+        return result.reshape(r1 - r0, c1 - c0, channels)
+
     def _chunk(self, page: Any, index: int) -> UInt8Array | None:
         """Decode a chunk to (h, w, 3); None if it is not stored or damaged."""
         separate = int(page.planarconfig) == 2 and page.samplesperpixel > 1
@@ -172,7 +192,7 @@ class TiffSlide(Slide):
             if values is None:
                 return None
             decoded.append(values)
-        return as_rgb(np.concatenate(decoded, axis=2) if separate else decoded[0])
+        return _colours_of(page, np.concatenate(decoded, axis=2) if separate else decoded[0])
 
     def _decode(self, page: Any, index: int) -> UInt8Array | None:
         data = self._bytes(page, index)
@@ -194,8 +214,14 @@ class TiffSlide(Slide):
         if index >= len(page.dataoffsets) or index >= len(page.databytecounts):
             return b""
         offset, count = page.dataoffsets[index], page.databytecounts[index]
-        if count == 0:
-            return b""
+        return self._read(offset, count) if count else b""
+
+    def _read(self, offset: int, count: int) -> bytes:
+        """Read a part of the file.
+
+        Raises:
+            ImageError: If the file cannot be read any more.
+        """
         try:
             return self._read_at(offset, count)
         except (OSError, ValueError, TypeError, OverflowError) as error:
@@ -215,6 +241,8 @@ class TiffSlide(Slide):
 
     def samples(self) -> bytes:
         """Return the stored bytes of the coarsest level and of chunks all over level 0, and all byte counts."""
+        if not self._pages[0].is_tiled and math.prod(self.hw) > MAX_STRIPPED_PX:
+            return super().samples()  # A strip may be as large as the file.
         counts = [[int(count) for count in page.databytecounts] for page in self._pages]
         digest = hashlib.sha256(json.dumps(counts).encode())
         coarsest = self._pages[-1]
@@ -226,6 +254,28 @@ class TiffSlide(Slide):
     def close(self) -> None:
         """Close the file."""
         self._tiff.close()
+
+
+def _colours_of(page: Any, values: UInt8Array) -> UInt8Array:
+    """Convert decoded values (h, w, C) of a page to RGB.
+
+    Image codecs such as JPEG convert the colours themselves, except in Aperio's older files, which state RGB.
+    """
+    rgb = as_rgb(values)
+    by_codec = page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS
+    is_ycbcr = page.photometric == tifffile.PHOTOMETRIC.YCBCR and not by_codec
+    if values.shape[-1] >= 3 and (is_ycbcr or page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC):
+        return ycbcr_to_rgb(rgb)
+    return rgb
+
+
+def _is_plain(page: Any) -> bool:
+    """Return whether the rows of a page are stored one after another without compression."""
+    return bool(
+        not page.is_tiled
+        and int(page.compression) == int(page.predictor) == int(page.fillorder) == int(page.planarconfig) == 1
+        and page.is_contiguous
+    )
 
 
 def _chunk_hw(page: Any) -> tuple[int, int]:
