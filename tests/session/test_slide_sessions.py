@@ -17,6 +17,7 @@ from napari_sampath.geometry import Frame
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.jobs import run
 from napari_sampath.session import Session
+from napari_sampath.session.journals import save_stated_mpp, stated_mpp
 from napari_sampath.session.proposals import classifying, similar
 from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 from napari_sampath.session.proposals.plan import plan_addition
@@ -204,6 +205,18 @@ def test_a_box_over_the_whole_slide_is_answered_at_its_step(tmp_path: Path) -> N
     ):
         session.files.export(tmp_path, ("png",))
     assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"mpp": -1}', '{"mpp": 352.8}', '{"mpp": [1]}', '{"mpp": "x"}']
+)
+def test_a_damaged_statement_of_the_pixel_size_counts_as_missing(content: str, tmp_path: Path) -> None:
+    journal = tmp_path / "digest.jsonl"
+    assert stated_mpp(journal) is None
+    save_stated_mpp(journal, 0.25)
+    assert stated_mpp(journal) == 0.25
+    (tmp_path / "digest.mpp.json").write_text(content)
+    assert stated_mpp(journal) is None
 
 
 def test_a_slide_that_is_open_twice_is_refused(tmp_path: Path) -> None:

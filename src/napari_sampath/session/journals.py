@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..annotations import pixel_digest
 from ..arrays import UInt8Array
 from ..config import load_config
+from ..files import JsonError, read_json, write_atomically
 from ..images.slides import Slide
+from ..rasters.pixel_size import MPP_RANGE, positive_number
 
 SUFFIX = ".jsonl"
 
@@ -32,6 +35,28 @@ def journal_file(digest: str, folder: Path) -> Path:
         if earlier.is_file():
             return earlier
     return path
+
+
+def stated_mpp(journal: Path) -> float | None:
+    """Return the micrometres per pixel that the user stated for the image of a journal; None without a statement."""
+    try:
+        mpp = positive_number(str(read_json(_mpp_file(journal))["mpp"]))
+    except (OSError, JsonError, KeyError, TypeError):
+        return None
+    return mpp if mpp is not None and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
+
+
+def save_stated_mpp(journal: Path, mpp: float) -> None:
+    """Save micrometres per pixel that the user states for the image of a journal, beside the journal.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    write_atomically(_mpp_file(journal), lambda stream: stream.write(json.dumps({"mpp": mpp}).encode()))
+
+
+def _mpp_file(journal: Path) -> Path:
+    return journal.with_suffix(".mpp.json")
 
 
 def has_annotations(image: UInt8Array | Slide, folder: Path) -> bool:

@@ -13,13 +13,14 @@ import pytest
 import tifffile
 from benchmarks.gui_driver import GuiDriver, wait_until
 from napari.errors import MultipleReaderError
+from napari.layers._source import layer_source
 from napari.layers.utils import layer_utils
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from shapely.geometry import shape
 
 from napari_sampath.errors import ImageError
-from napari_sampath.images.slides import tiff
+from napari_sampath.images.slides import open_slide, opening, tiff
 from napari_sampath.images.slides.view_cache import CHUNK_PX
 from napari_sampath.jobs import run
 from napari_sampath.widgets.annotate.dock import AnnotateDock
@@ -227,6 +228,55 @@ def test_a_small_slide_is_annotated_as_an_image(path: Path, tmp_path: Path, view
         np.testing.assert_array_equal(session.image, tiff.series[0].asarray())
     assert session.files.mpp == pytest.approx(MPP)
     assert "stated" not in (opened.note or "")
+    session.close()
+    viewer.layers.remove(layer)
+
+
+class LevelOfAPlugin:
+    """A level as other plugins pass it to napari, which must not be read in one piece."""
+
+    ndim = 3
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, values: np.ndarray, largest_px: int) -> None:
+        self._values = values
+        self._largest_px = largest_px
+        self.shape, self.size = values.shape, values.size
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        part: np.ndarray = self._values[key]
+        assert part.size // 3 <= self._largest_px
+        return part
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:]
+
+
+@pytest.mark.parametrize("origin", ["memory", "file", "file that changed"])
+def test_a_multiscale_layer_of_another_plugin_is_annotated_as_a_slide(
+    origin: str, path: Path, tmp_path: Path, viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_SLIDE_PX", SIDE * SIDE - 1)
+    monkeypatch.setattr(opening, "SLIDE_PIXELS", SIDE * SIDE)
+    with tifffile.TiffFile(path) as tiff:
+        values = [level.asarray() for level in tiff.series[0].levels]
+    if origin == "file that changed":
+        values = [255 - level for level in values]
+    with layer_source(path=None if origin == "memory" else str(path)):
+        layer = viewer.add_image(
+            [LevelOfAPlugin(level, SIDE * SIDE // 4) for level in values],
+            rgb=True,
+            multiscale=True,
+            scale=(2 * MPP, 2 * MPP),
+            units=("um", "um"),
+        )
+    session = run(open_job(layer, tmp_path)).session
+    assert session.slide is not None
+    np.testing.assert_array_equal(session.image[4000:4100, 5000:5200], values[0][4000:4100, 5000:5200])
+    assert session.files.mpp == session.slide.mpp == pytest.approx(2 * MPP)
+    with open_slide(path) as slide:
+        assert (session.slide.digest == slide.digest) == (origin == "file")
+    session.slide.close()
     session.close()
     viewer.layers.remove(layer)
 

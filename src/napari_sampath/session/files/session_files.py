@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
@@ -24,6 +25,9 @@ from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
 from .importing import notes_of, read_job
 from .saving import ExportedImage, export_job, save_job
+
+if TYPE_CHECKING:
+    from ..proposals.slide_objects import UntouchedObjects
 
 
 class SessionFiles:
@@ -62,6 +66,12 @@ class SessionFiles:
         """Digest of the pixels of the image, which distinguishes images of the same name."""
         self._digest = self._digest or pixel_digest(self._image)
         return self._digest
+
+    def use_mpp(self, mpp: float | None) -> None:
+        """Set the micrometres per pixel, at which heads run on a slide, too; None if unknown."""
+        self.mpp = mpp
+        if isinstance(self._image, Slide):
+            self._image.mpp = mpp
 
     def import_change(self, new: NewObjects) -> Change:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""
@@ -186,11 +196,20 @@ class SessionFiles:
         folder: str | Path,
         formats: Sequence[str] = ("png", "tiff"),
         notes: list[str] | None = None,
+        untouched: UntouchedObjects | None = None,
     ) -> Job[list[Path]]:
-        """Make a job that exports the current objects; see `export`."""
+        """Make a job that exports the current objects, see `export`, and the untouched objects of a slide's result."""
         pixels = None if isinstance(self._image, Slide) else self._image
         image = ExportedImage(self.name, self.file_name, pixels, self.digest, self.mpp)
-        return export_job(Path(folder), image, self._editor.document, tuple(formats), notes)
+        if untouched is None:
+            return export_job(Path(folder), image, self._editor.document, tuple(formats), notes)
+        merged = self._editor.document.fork()
+
+        def both() -> Job[list[Path]]:
+            yield from untouched.add_to_job(merged)
+            return (yield from export_job(Path(folder), image, merged, tuple(formats), notes))
+
+        return both()
 
     def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
         """Save the image, its labels and its verified area as a training sample; see `save_job`."""

@@ -1,4 +1,4 @@
-"""Objects in the result of a slide that a person adds to the annotations."""
+"""Objects in the result of a slide that are added to the annotations, or exported with them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...annotations import Box
+from ...annotations import Box, Document, perform
 from ...arrays import LocalMask
 from ...errors import ConfigError
 from ...formats.maps.slide_objects import SlideObjects, objects_of
 from ...jobs import Job, Progress
 from .new_objects import NewObject, NewObjects
+from .plan import plan_addition
 
 if TYPE_CHECKING:
     from ...arrays import BoolArray
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 MAX_OBJECTS = 20_000
 """Largest number of objects that are added at once."""
-_REPORT = 64
+_REPORT, _BATCH = 64, 256
+"""Number of objects that are read between two reports, and that are added to a document at once."""
 
 
 def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObjects]:
@@ -55,6 +57,35 @@ def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObj
     return _new_objects(new, result, head, box)
 
 
+def add_result_job(document: Document, result: SlideResult, head: str) -> Job[None]:
+    """Make a job that adds all objects of a result to a document, such as a fork that is exported.
+
+    Existing objects keep their pixels.
+
+    Args:
+        document: The document; it is changed by the job.
+        result: The result.
+        head: Name of the head.
+
+    Raises:
+        ConfigError: If the objects of the result have not been separated.
+    """
+    objects = objects_of(Path(result.path))
+    if objects is None:
+        raise ConfigError(
+            f"The result '{result.path}' has no objects; run 'sampath segment' with --objects on it first."
+        )
+    count = len(objects.table)
+    for first in range(0, count, _BATCH):
+        yield Progress(first, count, "Reading the objects", "objects")
+        new = [_read(objects, row, result.factor) for row in range(first, min(first + _BATCH, count))]
+        whole = (0, 0, *document.hw)
+        operation = plan_addition(document, _new_objects(new, result, head, whole), keep_existing=True)
+        if operation is not None:
+            perform(document, operation)
+    yield Progress(count, count, "Reading the objects", "objects")
+
+
 class UntouchedObjects:
     """The objects of a complete result, of which single ones become annotations when a person uses a tool on them.
 
@@ -67,6 +98,10 @@ class UntouchedObjects:
         self._result = result
         self._head = head
         self._objects = objects_of(Path(result.path))
+
+    def add_to_job(self, document: Document) -> Job[None]:
+        """Make a job that adds all of them to a document; see `add_result_job`."""
+        return add_result_job(document, self._result, self._head)
 
     def at(self, row: int, col: int) -> NewObjects | None:
         """Return the object at a level-0 pixel of the slide; None if there is none."""

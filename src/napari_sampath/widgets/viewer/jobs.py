@@ -154,7 +154,7 @@ def open_job(
     yield Progress(0, 0, "Reading the image")
     import_triton_isolated()
     from ...session import Session, first_classes, journal_path
-    from ...session.journals import journal_file
+    from ...session.journals import journal_file, stated_mpp
 
     source = _large_slide(layer) or _image_of(layer, sessions_dir)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
@@ -175,7 +175,7 @@ def open_job(
                 raise
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
-    session.files.mpp = source.mpp
+    session.files.use_mpp(source.mpp or stated_mpp(journal))
     session.files.orientation = layer.metadata.get(ORIENTATION, source.orientation)
     try:
         yield Progress(1, 1)
@@ -202,9 +202,22 @@ class _Source:
 def _large_slide(layer: Image) -> _Source | None:
     """Return the slide of a layer that is too large to be read into memory; None for other layers."""
     slide = slide_of(layer)
-    if slide is None or slide.hw[0] * slide.hw[1] <= MAX_SLIDE_PX:
+    if (
+        slide is None
+        and layer.multiscale
+        and layer.ndim == 2
+        and _size_px(layer.data[0].shape) > MAX_SLIDE_PX
+    ):
+        from ...images.slides import open_levels
+
+        slide = open_levels(list(layer.data), str(layer.name), mpp_of(layer), _file_of(layer))
+    if slide is None or _size_px(slide.hw) <= MAX_SLIDE_PX:
         return None
     return _Source(slide, slide.mpp)
+
+
+def _size_px(shape: tuple[int, ...]) -> int:
+    return int(shape[0]) * int(shape[1])
 
 
 def _image_of(layer: Image, sessions_dir: Path) -> _Source:
