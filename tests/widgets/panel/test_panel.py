@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from benchmarks.gui_driver import GuiDriver, wait_until
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sampath.widgets.common.image_bar import ImageBar
 from napari_sampath.widgets.panel.panel import TABS, SamPathPanel
@@ -97,6 +98,41 @@ def test_no_tab_scrolls_while_a_project_is_open(
         driver.settle()
         assert_nothing_cut_off(viewer, dock)
         assert dock.verticalScrollBar().maximum() == 0, title
+
+
+def test_a_pixel_size_that_the_file_does_not_state_is_typed_in_and_kept(
+    panel: SamPathPanel, viewer: Any, tissue: np.ndarray
+) -> None:
+    driver = opened(panel, viewer, tissue)
+    header, state = panel.header, panel.state
+    assert header.pixel_size_button.isVisible()
+    assert not header.magnification.isVisible()
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        if dialog is None:
+            QTimer.singleShot(10, answer)
+            return
+        dialog.setDoubleValue(0.25)
+        dialog.accept()
+
+    QTimer.singleShot(0, answer)
+    QTest.mouseClick(header.pixel_size_button, Qt.MouseButton.LeftButton)
+    assert state.session.files.mpp == 0.25
+    assert header.magnification.isVisible()
+    assert header.magnification.text().startswith("40x")
+    click_tab(panel, "Objects")
+    driver.settle()
+    assert panel.docks["Objects"].model.mpp == 0.25
+    viewer.layers.clear()
+    wait_until(lambda: state.session is None, 60, "the end of the session")
+    opened(panel, viewer, tissue)
+    assert state.session.files.mpp == 0.25
+    viewer.layers.clear()
+    wait_until(lambda: state.session is None, 60, "the end of the session")
+    viewer.add_image(tissue[:, ::-1], scale=(0.5, 0.5), units=("um", "um"))
+    wait_until(lambda: state.ready, 60, "an image with a pixel size")
+    assert not header.pixel_size_button.isVisible()
 
 
 def test_annotate_fits_without_a_scroll_bar(panel: SamPathPanel, viewer: Any, tissue: np.ndarray) -> None:

@@ -108,6 +108,9 @@ class ObjectsDock(Dock):
         annotator = self.state.annotator
         if annotator is not self._shown:
             self._follow(annotator)
+        if annotator is not None:
+            self.model.mpp = mpp_of(annotator.image) or annotator.session.files.mpp
+            self.table.setColumnHidden(AREA_UM2, self.model.mpp is None)
         self._show_classes()
         self._show_count()
         self.text_form.refresh()
@@ -121,8 +124,6 @@ class ObjectsDock(Dock):
             self.model.use(None)
             return
         annotator.tools.objects_changed.connect(self._on_objects)
-        self.model.mpp = mpp_of(annotator.image)
-        self.table.setColumnHidden(AREA_UM2, self.model.mpp is None)
         self._bind_table_keys(annotator)
         self._show_cards()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QProgressBar, QStackedLayout, QWidget
+from qtpy.QtWidgets import QInputDialog, QProgressBar, QStackedLayout, QWidget
 
+from ...rasters.pixel_size import MPP_RANGE
+from ..canvas.pixel_size import mpp_of
 from ..common.controls import button, column, elided_label, label, plain_tooltip, row
 from ..common.status_line import describe
 from ..viewer.viewer_state import ViewerState
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ...session import Session
 
 BAR_PX = 70
+PIXEL_SIZE_HINT = "Enter the micrometres per pixel, if the file does not state them"
+PIXEL_SIZE_QUESTION = "Micrometres per pixel (a scan at 40x has about 0.25, at 20x about 0.5):"
 
 
 class PanelHeader(QWidget):
@@ -29,6 +33,7 @@ class PanelHeader(QWidget):
         self.image = elided_label()
         self.saved = label()
         self.magnification = label()
+        self.pixel_size_button = button("Pixel size…", PIXEL_SIZE_HINT, self._ask_pixel_size)
         self.project = elided_label()
         self.put_in_button = button(
             "Add", "Add the image in use to the project and its training set", membership.put_in
@@ -48,23 +53,16 @@ class PanelHeader(QWidget):
         self.bar.setMaximumHeight(12)
         self.cancel_button = button("Cancel", "Cancel the running work", state.activity.cancel)
         self.help_button = button("Help", "Open the documentation of this tab in the browser")
-        for widget in (self.put_in_button, self.training_button, self.cancel_button, self.help_button):
+        for widget in (
+            self.pixel_size_button,
+            self.put_in_button,
+            self.training_button,
+            self.cancel_button,
+            self.help_button,
+        ):
             widget.setFixedHeight(self.fontMetrics().lineSpacing() + 4)
             widget.setStyleSheet("padding: 0px 6px;")  # napari's padding would cut the text off.
-        idle, busy = QWidget(), QWidget()
-        idle.setLayout(row(self.model, self.help_button, stretch=0))
-        busy.setLayout(row(self.doing, self.bar, self.cancel_button, stretch=0))
-        self.work = QStackedLayout()
-        self.work.addWidget(idle)
-        self.work.addWidget(busy)
-        layout = column(
-            row(self.image, self.magnification, self.saved, stretch=0),
-            row(self.project, self.put_in_button, self.training_button, stretch=0),
-            self.work,
-            parent=self,
-        )
-        layout.setContentsMargins(8, 2, 8, 0)
-        layout.setSpacing(1)
+        self._lay_out()
         for signal in (
             state.changed,
             state.image_chosen,
@@ -78,12 +76,28 @@ class PanelHeader(QWidget):
         state.orientation.changed.connect(self._show_magnification)
         self.refresh()
         self._show_work()
-        self._show_magnification()
+
+    def _lay_out(self) -> None:
+        idle, busy = QWidget(), QWidget()
+        idle.setLayout(row(self.model, self.help_button, stretch=0))
+        busy.setLayout(row(self.doing, self.bar, self.cancel_button, stretch=0))
+        self.work = QStackedLayout()
+        self.work.addWidget(idle)
+        self.work.addWidget(busy)
+        layout = column(
+            row(self.image, self.magnification, self.pixel_size_button, self.saved, stretch=0),
+            row(self.project, self.put_in_button, self.training_button, stretch=0),
+            self.work,
+            parent=self,
+        )
+        layout.setContentsMargins(8, 2, 8, 0)
+        layout.setSpacing(1)
 
     def refresh(self) -> None:
         """Show the current state."""
         state = self._state
         self._follow(state.session)
+        self._show_magnification()
         name = "No image is open" if state.image is None else state.image.name
         self.image.setText(" ".join(name.split()))  # A name may contain line breaks.
         self.image.setToolTip(
@@ -100,6 +114,34 @@ class PanelHeader(QWidget):
         if self.magnification.text() != orientation.text:
             self.magnification.setText(orientation.text)
             self.magnification.setToolTip(plain_tooltip(orientation.hint))
+        image, session = self._state.image, self._state.session
+        is_stated = image is None or session is None or mpp_of(image) is not None
+        self.pixel_size_button.setVisible(not is_stated)
+        # The button takes the place of the label until a size is known.
+        self.magnification.setVisible(is_stated or (session is not None and session.files.mpp is not None))
+
+    def _ask_pixel_size(self) -> None:
+        session = self._state.session
+        if session is None:
+            return
+        mpp, is_accepted = QInputDialog.getDouble(
+            self, "Pixel size", PIXEL_SIZE_QUESTION, session.files.mpp or 0.5, *MPP_RANGE, 4
+        )
+        if is_accepted:
+            self.use_pixel_size(mpp)
+
+    def use_pixel_size(self, mpp: float) -> None:
+        """Use and save micrometres per pixel of the image in use, for lengths and for heads on a slide."""
+        state, session = self._state, self._state.session
+        if session is None:
+            return
+        from ...session import journal_path
+        from ...session.journals import save_stated_mpp
+
+        session.files.use_mpp(mpp)
+        state.attempt(lambda: save_stated_mpp(journal_path(session.image, state.sessions_dir), mpp))
+        state.orientation.follow(state.image, mpp)
+        state.changed.emit()
 
     def _show_project(self) -> None:
         training = self._state.training
