@@ -9,11 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from benchmarks.gui_driver import wait_until
+from napari.layers import Layer
 from npe2 import PluginManager, PluginManifest
 from PIL import Image
 
+from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError
 from napari_sampath.formats import import_labels
+from napari_sampath.formats.maps import slide_result
+from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.widgets.export import napari_files
 from napari_sampath.widgets.export.napari_files import (
     get_reader,
@@ -58,6 +63,35 @@ def test_a_layer_without_classes_is_written_as_objects(tmp_path: Path) -> None:
     labels = import_labels(tmp_path / "a.geojson", hw=MAP.shape)
     assert {info.name for info in labels.classes} == {"object"}
     assert len(np.unique(labels.instance_map)) == 3
+
+
+def test_a_result_on_a_slide_is_a_layer_also_while_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slide_result, "BLOCK_PX", 64)
+    monkeypatch.setattr(slide_result, "CHUNK_PX", 4)
+    classes = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(7, "gland", (9, 8, 7)))
+    path, values = tmp_path / "biopsy.ome.zarr", (MAP == 7).astype(np.uint8) * 7
+    result, _ = SlideResult.open(path, MAP.shape, 1.0, 4.0, classes, {})
+    first, second = result.blocks
+    result.write(first, values[:, :64], np.zeros((60, 64), np.uint8))
+    reader = get_reader(str(path))
+    assert reader is not None
+    ((levels, options, kind),) = reader(str(path))
+    cache = levels[0].cache
+    wait_until(lambda: not cache.waiting, 60, "the first block")
+    np.testing.assert_array_equal(levels[0][:, :64], values[:, :64])
+    assert not np.asarray(levels[0][:, 64:]).any()
+    result.write(second, values[:, 64:], np.zeros((60, 16), np.uint8))
+    cache.forget((0, 0, *MAP.shape))
+    wait_until(lambda: not cache.waiting, 60, "the second block")
+    layer = Layer.create(levels, options, kind)
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), values)
+    assert (kind, layer.name) == ("labels", "biopsy classes")
+    # Four pixels of the slide of 0.25 µm are one of the result.
+    assert layer.data_to_world((0, 0)) == pytest.approx((0.375, 0.375))
+    assert layer.data_to_world((1, 1)) == pytest.approx((1.375, 1.375))
+    cache.close()
 
 
 def test_high_numbers_and_many_classes(tmp_path: Path) -> None:

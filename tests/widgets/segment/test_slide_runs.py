@@ -16,6 +16,7 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.images.slides.tissue import load_tissue
+from napari_sampath.widgets.export.dock import ExportDock
 from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import loader
 from support.models.patches import disc_image, patch_model
@@ -80,10 +81,12 @@ def open_slide(viewers: Callable[[], Any], bundle: Path, tmp_path: Path) -> tupl
 
 
 def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
-    open_slide: tuple[Any, Any, GuiDriver], monkeypatch: pytest.MonkeyPatch
+    open_slide: tuple[Any, Any, GuiDriver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer, dock, driver = open_slide
     session = dock.state.session
+    export = ExportDock(viewer, dock.state)
+    assert export.with_result.isHidden()
     # Tissue: everything here; the person erases the right end
     driver.press(dock.tissue_button)
     wait_until(lambda: "Tissue" in viewer.layers, 60, "the tissue")
@@ -166,6 +169,21 @@ def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
     assert touched.area_px == objects.table.area_px[row]
     driver.click(1480, 5)
     assert len(session.document.objects) == near.sum() + 1, "there is none at the erased end"
+
+    # Exports write the annotations, or both
+    assert not export.with_result.isHidden()
+    viewer.window.add_dock_widget(export, name="Export", area="right")
+    export.formats.setValue(("tiff",))
+    for both in (False, True):
+        folder = tmp_path / f"exported {both}"
+        export.folder.setText(str(folder))
+        export.with_result.setChecked(both)
+        driver.press(export.export_button)
+        wait_until(lambda: not export.runner.busy, 60, "the files")
+        (values,) = folder.glob("*instances*.tif")
+        ids = np.unique(tifffile.imread(values))
+        assert len(ids) - 1 == (len(objects.table) if both else near.sum() + 1)
+    assert len(session.document.objects) == near.sum() + 1
 
 
 def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any, Any, GuiDriver]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import ImageError, StorageError
+from ...errors import ConfigError, ImageError, StorageError
 from ...files import check_length
 from ...files.messages import plural
 from ...jobs import run
@@ -15,8 +15,9 @@ from ..output import Output
 from ..subcommand import Subcommand, add_model, add_output, journal_of, load, open_image_or_slide
 
 if TYPE_CHECKING:
-    from ...annotations import Journal
+    from ...annotations import Document, Journal
     from ...images import LoadedImage
+    from ...session.files.saving import ExportedImage
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -43,6 +44,12 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         default="png,tiff",
         metavar="LIST",
         help=f"comma-separated list of {', '.join(entry.name for entry in writable())} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--result",
+        type=Path,
+        metavar="FOLDER",
+        help="for a slide: also write the objects of this result of 'segment --objects'; annotations keep their pixels",
     )
     layout_arguments(parser)
 
@@ -102,35 +109,83 @@ def _export_image(args: argparse.Namespace, output: Output) -> None:
     if args.source.suffix == JOURNAL_SUFFIX:
         _export_journal(args, output, args.source, None)
         return
+    from ...session import sessions_folder
+    from ...session.journals import has_annotations
+
     with open_image_or_slide(args.source, output) as image:
+        if args.result is not None and not has_annotations(image.pixels, sessions_folder()):
+            _export_result(args, output, image)
+            return
         _export_journal(args, output, journal_of(args.source, image.pixels), image)
+
+
+def _export_result(args: argparse.Namespace, output: Output, image: LoadedImage) -> None:
+    """Export the result on an image that nobody has annotated."""
+    from ...annotations import Document, pixel_digest
+    from ...session.files.saving import ExportedImage
+
+    document = Document((image.pixels.shape[0], image.pixels.shape[1]))
+    about = ExportedImage(
+        args.name or image.name, args.source.name, None, pixel_digest(image.pixels), image.mpp
+    )
+    _write(args, output, document, about, {})
+
+
+def _add_result(args: argparse.Namespace, output: Output, document: Document, digest: str) -> None:
+    """Add the objects of the result in the arguments, if there is one, to a document of an image with this digest."""
+    from ...formats.maps.slide_result import SlideResult
+    from ...images.slides import open_slide
+    from ...session.proposals.slide_objects import add_result_job
+
+    if args.result is None:
+        return
+    result = SlideResult.load(args.result)
+    if args.source.suffix != JOURNAL_SUFFIX:
+        with open_slide(args.source) as slide:
+            digest = slide.digest  # That of a small slide is not the digest of its image.
+    if result.fingerprint.get("slide") != digest:
+        raise ConfigError(
+            f"'{args.result}' is not a result on '{args.source}'; give the folder that 'sampath segment' wrote for it."
+        )
+    output.run(add_result_job(document, result, str(result.fingerprint["head"])))
+
+
+def _write(
+    args: argparse.Namespace, output: Output, document: Document, about: ExportedImage, more: dict[str, str]
+) -> None:
+    """Write a document and the result in the arguments."""
+    from ...session.files.saving import export_job
+
+    notes: list[str] = []
+    _add_result(args, output, document, about.digest)
+    files = run(export_job(args.output, about, document, _formats(args), notes))
+    for note in notes:
+        output.note(note)
+    objects = len(document.objects)
+    output.result(
+        {"files": [str(file) for file in files], "annotations": objects, **more},
+        "\n".join([f"Exported {plural(objects, 'object')}:", *(f"  {file}" for file in files)]),
+    )
 
 
 def _export_journal(args: argparse.Namespace, output: Output, path: Path, image: LoadedImage | None) -> None:
     from ...annotations import Document, Edits, open_journal
-    from ...session.files.saving import ExportedImage, export_job
+    from ...session.files.saving import ExportedImage
 
     name = args.name if image is None else args.name or image.name
-    notes: list[str] = []
     journal = _with_name(open_journal(path), name)
     try:
         header = journal.header
         document = Edits(Document(header.hw, header.classes), journal).document
-        formats = _formats(args)
         about = ExportedImage(name or header.image, digest=header.digest)
         if image is not None:
             pixels = None if header.kind == "slide" else image.pixels
             about = ExportedImage(name or image.name, args.source.name, pixels, header.digest, image.mpp)
-        files = run(export_job(args.output, about, document, formats, notes))
+        for note in journal.notes:
+            output.note(note)
+        _write(args, output, document, about, {"journal": str(path)})
     finally:
         journal.close()
-    for note in (*journal.notes, *notes):
-        output.note(note)
-    objects = len(document.objects)
-    output.result(
-        {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
-        "\n".join([f"Exported {plural(objects, 'object')}:", *(f"  {file}" for file in files)]),
-    )
 
 
 def import_arguments(parser: argparse.ArgumentParser) -> None:

@@ -67,6 +67,7 @@ class SlideResult:
         hw: Size (H, W) in pixels.
         mpp: Micrometres per pixel; None if unknown.
         factor: Level-0 pixels of the slide per pixel.
+        fingerprint: Everything that the pixels depend on.
         classes_of_head: The classes of the head.
         blocks: All blocks, row by row.
     """
@@ -77,6 +78,7 @@ class SlideResult:
         stored = _stored(path)
         self.mpp: float | None = stored["mpp"]
         self.factor: float = stored["factor"]
+        self.fingerprint: Mapping[str, Any] = stored["fingerprint"]
         self.classes_of_head = tuple(
             ClassInfo(info["id"], info["name"], tuple(info["color"])) for info in stored["classes"]
         )
@@ -144,6 +146,16 @@ class SlideResult:
                 f"'{path}' holds the result of another head, scale or tissue, so this one is '{place.name}'."
             )
         return cls(place, hw), note
+
+    @classmethod
+    def load(cls, path: Path) -> SlideResult:
+        """Open a result, whatever run it is of.
+
+        Raises:
+            StorageError: If the folder is not a result.
+        """
+        height, width = _stored(path)["hw"]
+        return cls(path, (height, width))
 
     def is_done(self, block: Block) -> bool:
         """Return True if a block is complete."""
@@ -213,6 +225,15 @@ class SlideResult:
     def is_complete(self) -> bool:
         """True if all blocks are complete."""
         return all(self.is_done(block) for block in self.blocks)
+
+
+def is_result(path: Path) -> bool:
+    """Return True if a folder is the result of a run on a slide."""
+    try:
+        _stored(path)
+    except StorageError:
+        return False
+    return True
 
 
 def blocks_of(hw: tuple[int, int]) -> list[Block]:

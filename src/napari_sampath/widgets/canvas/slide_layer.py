@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,22 +145,24 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
 
 def read_slide(path: str | list[str]) -> list[Any]:
     """Return the layer data of slides, and repaint the layers that napari creates from it when pixels arrive."""
-    import napari
-
     layers = [layer_data(each) for each in ([path] if isinstance(path, str) else path)]
-    viewer = napari.current_viewer()
-    if viewer is not None:
-        _keep_next_painted(viewer, {id(levels[0].cache) for levels, _, _ in layers})
+    keep_next_painted(levels[0].cache for levels, _, _ in layers)
     return layers
 
 
-def _keep_next_painted(viewer: napari.Viewer, expected: set[int]) -> None:
-    """Repaint the layers that napari creates from the caches with these ids."""
+def keep_next_painted(caches: Iterable[ViewCache]) -> None:
+    """Repaint the layers that napari is about to create from caches whenever chunks arrive."""
+    import napari
+
+    viewer, expected = napari.current_viewer(), set(map(id, caches))
+    if viewer is None:
+        return
 
     def on_inserted(event: Any) -> None:
-        if slide_of(event.value) is not None:
-            keep_painted(viewer, event.value)
-            expected.discard(id(event.value.data[0].cache))
+        layer = event.value
+        if getattr(layer, "multiscale", False) and isinstance(layer.data[0], LevelView):
+            keep_painted(viewer, layer)
+            expected.discard(id(layer.data[0].cache))
         if not expected:
             viewer.layers.events.inserted.disconnect(on_inserted)
 

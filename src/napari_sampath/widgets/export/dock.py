@@ -19,7 +19,7 @@ from ..canvas.shown_image import source_file
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
-from ..common.controls import button, form, group, row
+from ..common.controls import button, check_box, form, group, row
 from ..common.question_panel import QuestionPanel
 from ..common.script_view import Script, script_button
 from ..common.settings_form import SettingsForm
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 IMPORT_FILE_HINT = (
     "Add the objects of a label image or of an annotation file (GeoJSON, COCO, CVAT, ImageJ ...)"
 )
+WITH_RESULT_HINT = (
+    "Also write the objects of the head that you have not touched; your annotations keep their pixels"
+)
 IMPORT_FOLDER_HINT = "Add the objects of an exported folder, an OME-Zarr, CVAT masks or an nnU-Net dataset"
 
 
@@ -61,6 +64,7 @@ class ExportDock(Dock):
         self.browse_button = button("…", "Choose the folder", self._browse)
         self.browse_button.setMaximumWidth(32)
         self.formats = FormatList()
+        self.with_result = check_box("With the result of the head on the slide", WITH_RESULT_HINT)
         self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
         self.export_folder_button = button(
             "Export a folder…",
@@ -85,6 +89,7 @@ class ExportDock(Dock):
         self.fill(
             form(("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
+            self.with_result,
             row(self.export_button, self.export_folder_button, self.figure_button, self.script_button),
             self.question_panel,
             self.status,
@@ -122,6 +127,7 @@ class ExportDock(Dock):
         self.export_folder_button.setEnabled(not busy)
         self.layers.refresh(busy)
         self.project.refresh(busy)
+        self.with_result.setVisible(session is not None and session.proposals.untouched is not None)
 
     def _idle(self) -> str:
         session = self.state.session
@@ -185,7 +191,8 @@ class ExportDock(Dock):
         if session is None or target is None:
             return
         notes: list[str] = []
-        job = session.files.export_job(*target, notes)
+        untouched = session.proposals.untouched if self.with_result.isChecked() else None
+        job = session.files.export_job(*target, notes, untouched)
         self.runner.start(job, "writing the annotations", partial(self._on_exported, notes))
 
     def _target(self) -> tuple[Path, tuple[str, ...]] | None:

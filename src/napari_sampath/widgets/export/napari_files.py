@@ -13,13 +13,16 @@ from ...annotations.model.classes import FIRST_CLASS, next_color
 from ...arrays import ClassInfo
 from ...errors import ImageError, UnknownNameError
 from ...formats import import_labels
+from ...formats.maps.result_map import ResultMap
+from ...formats.maps.slide_result import SlideResult, is_result
 from ...formats.registry import find_format
 from ...formats.snapshot import Snapshot
 from ...formats.source import Source
 from ...formats.writing import export_labels
+from ...images.slides.view_cache import ViewCache
 from ...rasters.zarr_arrays import is_zarr
 from ..canvas.appearance import class_colors
-from ..canvas.slide_layer import read_slide
+from ..canvas.slide_layer import keep_next_painted, read_slide
 
 LayerData = tuple[Any, dict[str, Any], str]
 MAX_CLASSES = 255
@@ -54,11 +57,13 @@ def _read(path: str | list[str]) -> list[LayerData]:
 
 
 def read_zarr(path: Path) -> list[LayerData]:
-    """Read the image of an OME-Zarr folder, if it has one, and its labels, if it has some.
+    """Read the result on a slide, or the image of an OME-Zarr folder, if it has one, and its labels, if it has some.
 
     Raises:
-        SampathError: If it has neither, or its labels cannot be read.
+        SampathError: If it has none of them, or its labels cannot be read.
     """
+    if is_result(path):
+        return [read_result(path)]
     layers, image = [], None
     try:
         layers = read_slide(str(path))
@@ -69,6 +74,27 @@ def read_zarr(path: Path) -> list[LayerData]:
         levels, options, _ = layers[0]
         image = levels[0].shape[:2], {key: options[key] for key in ("scale", "units") if key in options}
     return [*layers, *(read_annotations(path, image) if (path / "labels").is_dir() else [])]
+
+
+def read_result(path: Path) -> LayerData:
+    """Read the class map of a result on a slide as a layer over the slide; it may be unfinished."""
+    result = SlideResult.load(path)
+    cache = ViewCache(ResultMap(result, "classes"), min_levels=2)
+    side = result.mpp or result.factor
+    # A pixel of the result lies in the middle of the level-0 pixels that it stands for.
+    shift = (side - side / result.factor) / 2
+    options: dict[str, Any] = {
+        "name": f"{path.name.removesuffix('.ome.zarr')} classes",
+        "multiscale": True,
+        "opacity": 0.45,
+        "colormap": class_colors([info for info in result.classes_of_head if info.id > 0]),
+        "scale": (side, side),
+        "translate": (shift, shift),
+    }
+    if result.mpp is not None:
+        options["units"] = ("um", "um")
+    keep_next_painted([cache])
+    return list(cache.levels), options, "labels"
 
 
 def read_annotations(

@@ -178,16 +178,17 @@ class SegmentDock(Dock):
         elif state.session is not None:
             self.head.propose(proposed_head(state.catalogue, state.classes, state.session.files.mpp))
 
-    def _selected_region(self) -> Box | None:
+    def _selected_region(self, in_blocks: bool = True) -> Box | None:
         region = self.region.value()
         if region is None:
             self.status.say("The region is empty; draw a box on the image, or select the whole image.")
         elif self._slide is not None:
             height, width = region[2] - region[0], region[3] - region[1]
             if height * width > MAX_SLIDE_PX:
+                whole = ", or choose the whole image, which is segmented in blocks" * in_blocks
                 self.status.say(
                     f"The region has {width} x {height} px, and at most {MAX_SLIDE_PX:,} px of a slide are segmented "
-                    "at once; zoom in and choose the view, or choose the whole image, which is segmented in blocks."
+                    f"at once; zoom in and choose the view{whole}."
                 )
                 return None
         return region
@@ -306,7 +307,7 @@ class SegmentDock(Dock):
 
     def _find_everything(self) -> None:
         session, model, annotator = self.state.session, self.state.model, self.state.annotator
-        region = None if session is None or model is None else self._selected_region()
+        region = None if session is None or model is None else self._selected_region(in_blocks=False)
         if session is None or model is None or annotator is None or region is None:
             return
         key = annotator.key_choice.shown("reclassify")

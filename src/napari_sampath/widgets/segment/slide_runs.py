@@ -177,6 +177,7 @@ class SlideRuns(QObject):
             from ...session.proposals.slide_objects import UntouchedObjects
 
             self._state.session.proposals.untouched = UntouchedObjects(self.result, Path(head).stem)
+            self._state.changed.emit()
         notes = "".join(f" {note}" for note in done.notes)
         self.message.emit(
             f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Correct an object with any "
