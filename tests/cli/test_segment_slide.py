@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+from shapely.geometry import box, shape
 from skimage.data import immunohistochemistry
 
+from napari_sampath.arrays import LocalMask
 from napari_sampath.cli import main
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.predict import segment
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import split_class_map
+from napari_sampath.session import Session, journal_path, sessions_folder
 
 HW = (256, 320)
 PIXELS = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
@@ -48,6 +52,47 @@ def test_a_slide_is_segmented_once(slide: Path, tmp_path: Path, capsys: pytest.C
     done = json.loads(capsys.readouterr().out)
     objects = list(split_class_map(labels, np.ones(HW), InstanceSettings(min_area_px=50)))
     assert (done["computed"], done["objects"]) == (0, len(objects))
+    # They are exported, too; what a person has annotated keeps its pixels
+    exported = tmp_path / "exported"
+    words = ["export", str(slide), "--result", str(output), "--formats", "geojson", "--json"]
+    assert main([*words, "-o", str(exported)]) == 0
+    assert json.loads(capsys.readouterr().out)["annotations"] == len(objects)
+    (file,) = exported.glob("*.geojson")
+    features = json.loads(file.read_text())["features"]
+    areas = sorted(shape(feature["geometry"]).area for feature in features)
+    assert areas == pytest.approx(sorted(obj.mask.area_px for obj in objects))
+    session = Session(PIXELS, "biopsy", journal=journal_path(PIXELS, sessions_folder()))
+    session.paint_mask(LocalMask(0, 0, np.ones((HW[0], 20), bool)), 1)
+    session.close()
+    assert main([*words, "-o", str(tmp_path / "both")]) == 0
+    ids = json.loads(capsys.readouterr().out)["annotations"]
+    assert ids > 1
+    (file,) = (tmp_path / "both").glob("*.geojson")
+    mine = box(0, 0, 20, HW[0])
+    features = [shape(feature["geometry"]) for feature in json.loads(file.read_text())["features"]]
+    assert sum(outline.equals(mine) for outline in features) == 1
+    assert sum(outline.intersection(mine).area > 0 for outline in features) == 1
+    other = tmp_path / "other.png"
+    Image.fromarray(PIXELS[::-1]).save(other)
+    assert main(["export", str(other), "--result", str(output), "-o", str(exported)]) == 1
+
+
+def test_a_folder_is_segmented_in_parts(
+    slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(PIXELS[:64, :96]).save(tmp_path / "biopsy.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    output = tmp_path / "results"
+    words = ["segment", str(tmp_path), "--head", "gland-cnn", "-o", str(output), "--tissue", "all", "--json"]
+    assert main([*words, "--part", "1/2"]) == 1
+    done = json.loads(capsys.readouterr().out)
+    assert (list(done["images"]), list(done["failed"])) == (["biopsy.png"], ["broken.png"])
+    assert main([*words, "--part", "2/2"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["images"]) == ["biopsy.svs"]
+    assert SlideResult.load(output / "biopsy.svs.ome.zarr").is_complete
+    assert tifffile.imread(output / "biopsy.png.tif").shape == (64, 96)
+    assert main([*words[:5], str(tmp_path / "one.tif")]) == 1
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_a_small_slide_is_an_image_for_other_outputs(slide: Path, tmp_path: Path) -> None:

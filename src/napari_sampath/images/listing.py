@@ -13,7 +13,7 @@ from ..files import JsonError, read_json
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2")
 """Endings of image files, in lower case."""
-SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".zarr")
 """Endings of whole slides; an OME-Zarr is a folder."""
 
 LISTED = "listed in classes.json"

@@ -28,9 +28,11 @@ from .everything import instance_map_writer
 from .segment_slide import (
     add_slide_arguments,
     instance_settings,
+    is_folder_of_images,
     is_slide_output,
     open_small_image,
     reject_slide_flags,
+    run_folder,
     run_slide,
 )
 
@@ -55,7 +57,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(
         parser,
-        "class map to write, .png (indexed) or .tif; with --objects an instance map, .png (16 bit) or .tif",
+        "class map to write, .png (indexed) or .tif; with --objects an instance map, .png (16 bit) or .tif; for a "
+        "folder of images, the folder of their maps",
     )
     parser.add_argument(
         "--objects",
@@ -89,6 +92,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
+    """Segment an image, a slide, or the images and slides of a folder."""
+    _check_region(args)
+    if is_folder_of_images(args.image):
+        return run_folder(args, output, run)
+    return run_slide(args, output) if is_slide_output(args.output) else _run_image(args, output)
+
+
+def _run_image(args: argparse.Namespace, output: Output) -> int:
     """Segment an image and write all requested files, or none if one fails."""
     from ...annotations import pixel_digest
     from ...formats.manifest import write_label_map
@@ -97,9 +108,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from ...predict.foreign.compare import check_image
     from ...predict.instances.instances import check_promptable
 
-    _check_region(args)
-    if is_slide_output(args.output):
-        return run_slide(args, output)
     reject_slide_flags(args)
     suffix = _check_outputs(args)
     settings = instance_settings(args)

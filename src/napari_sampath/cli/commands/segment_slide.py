@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import ConfigError, ImageError
+from ...errors import ConfigError, ImageError, SampathError
 from ...files.messages import plural
 from ..fields import from_args
 from ..output import Output
@@ -85,6 +87,67 @@ def open_small_image(path: Path, output: Output) -> LoadedImage:
                 "block by block."
             ) from error
         raise
+
+
+def is_folder_of_images(path: Path) -> bool:
+    """Return True if a path is a folder that is not a slide."""
+    from ...images.slides import is_slide
+
+    return path.is_dir() and not is_slide(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected(Output):
+    """Keeps the results of the images of a folder, which are written together."""
+
+    results: list[Mapping[str, object]] = field(default_factory=list)
+
+    def result(self, values: Mapping[str, object], text: str) -> None:
+        """Keep the values of a result."""
+        self.results.append(values)
+
+
+def run_folder(
+    args: argparse.Namespace, output: Output, run: Callable[[argparse.Namespace, Output], int]
+) -> int:
+    """Segment the images and slides of a folder, one after the other; returns the exit code.
+
+    Args:
+        args: The arguments; with `--part`, several processes share the images.
+        output: The output.
+        run: Segments one of them.
+    """
+    from ...images import list_images
+    from ...images.slides import is_slide
+
+    if args.output.suffix.lower() in (".png", ".tif", ".tiff", ".zarr") or args.confidence is not None:
+        raise ConfigError(
+            f"'{args.image}' is a folder, so give a folder as the output, and leave out --confidence."
+        )
+    listing = list_images(args.image, slides=True)
+    output.note(listing.note)
+    number, count = part_of(args.part)
+    args.output.mkdir(parents=True, exist_ok=True)
+    stems = Counter(path.stem for path in listing.paths)
+    results, failed = dict[str, Mapping[str, object]](), dict[str, str]()
+    for path in listing.paths[number - 1 :: count]:
+        name = path.stem if stems[path.stem] == 1 else path.name
+        own = {"image": path, "part": ALL, "output": args.output / f"{name}{SUFFIX}"}
+        if not is_slide(path):
+            own |= _FLAGS | {"output": args.output / f"{name}.tif"}
+        collected = _Collected(output.as_json, output.quiet)
+        try:
+            code = run(argparse.Namespace(**vars(args) | own), collected)
+        except SampathError as error:
+            failed[path.name] = str(error)
+            output.note(f"{path.name}: {error}")
+            continue
+        results[path.name] = collected.results[-1]
+        if code:
+            failed[path.name] = "Some blocks failed."
+    lines = [f"Segmented {plural(len(results), 'image')} into {args.output}."]
+    output.result({"images": results, "failed": failed}, "\n".join(lines))
+    return 1 if failed else 0
 
 
 def run_slide(args: argparse.Namespace, output: Output) -> int:
