@@ -23,6 +23,8 @@ from .sleeping import register, sleeping_model
 def wait_and_run(words: list[str], seconds: float) -> None:
     """Load what every process needs, wait for the sign, and run the command."""
     register(seconds)
+    if "--scheduler" in words:
+        import distributed  # noqa: F401  (imported before the sign, like the rest of the program)
     with open_slide(Path(words[1])) as slide:
         sleeping_model(0, is_stored=False).encode(slide[:1024, :1024])
     before = peak_bytes()

@@ -84,8 +84,8 @@ class SlidePlan:
 
     def mark_blank(self) -> None:
         """Mark the blocks without tissue as complete."""
-        for block in self.result.blocks:
-            if block not in self.wanted:
+        for block in set(self.result.blocks).difference(self.wanted):
+            if not self.result.is_done(block):
                 self.result.mark(block)
 
     def tiles(self, block: Block) -> int:
