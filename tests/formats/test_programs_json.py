@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import struct
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_sampath.errors import SampathError, UnknownNameError
 from napari_sampath.formats import Objects, import_objects
@@ -239,3 +241,59 @@ def test_labelme_areas_without_a_class_are_no_classes(tmp_path: Path) -> None:
     assert len(marked.points) == 1
     assert "1 point labelled '__ignore__'" in " ".join(marked.notes)
     assert "marked to be ignored" in text
+
+
+@pytest.mark.parametrize("count", [255, 300])
+def test_classes_without_an_object_do_not_exhaust_the_numbers(tmp_path: Path, count: int) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 32, "width": 32}],
+        "categories": [{"id": number, "name": f"species {number}"} for number in range(1, count + 1)],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]},
+            {"id": 2, "image_id": 1, "category_id": count, "segmentation": [[11, 1, 15, 1, 15, 5, 11, 5]]},
+        ],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    objects = import_objects(path, hw=(32, 32))
+    names = {info.id: info.name for info in objects.classes}
+    assert [names[item.class_id] for item in objects.items] == ["species 7", f"species {count}"]
+    assert objects.items[0].class_id == 7
+    is_said = any("only the 2 that its annotations have" in note for note in objects.notes)
+    assert is_said == (count > 255)
+
+
+@pytest.mark.parametrize("ring", [[1, 1, 5, 1, 5], [[1, 1], [5], [5, 5]], [[1], [5], [3], [2]], "1151"])
+def test_corners_that_are_no_pairs_are_said_in_plain_words(tmp_path: Path, ring: list[Any]) -> None:
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [corners]}}
+        for corners in (ring, [[1, 1], [5, 1], [5, 5]])
+    ]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    objects = import_objects(path, hw=(32, 32))
+    assert len(objects.items) == 1
+    text = " ".join(objects.notes)
+    assert "Left out: 1 annotation that cannot be read." in text
+    assert "not pairs of numbers" in text
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_labelme_files_without_a_size_have_that_of_the_image_in_them(tmp_path: Path, form: str) -> None:
+    shape = {"label": "gland", "points": TRIANGLE, "shape_type": "polygon"}
+    for tag, hw, is_refused in ((1, HW, False), (1, (HW[0] // 2, HW[1] // 2), True), (6, HW[::-1], False)):
+        stream = io.BytesIO()
+        exif = Image.Exif()
+        exif[274] = tag
+        Image.new("RGB", hw[::-1]).save(stream, form, exif=exif)
+        data = base64.b64encode(stream.getvalue()).decode()
+        file = write(tmp_path / "a.json", labelme([shape], imageHeight=None, imageWidth=None, imageData=data))
+        if is_refused:
+            with pytest.raises(SampathError, match=f"is {hw[1]} x {hw[0]} px, but the image is"):
+                import_objects(file, hw=HW)
+        else:
+            assert len(import_objects(file, hw=HW).items) == 1
+    file = write(
+        tmp_path / "a.json", labelme([shape], imageHeight=None, imageWidth=None, imageData="no image")
+    )
+    assert len(import_objects(file, hw=HW).items) == 1

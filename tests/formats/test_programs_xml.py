@@ -113,7 +113,7 @@ def test_cvat_chooses_the_image_and_reads_the_zip(tmp_path: Path) -> None:
         check_sentence(str(caught.value))
         with pytest.raises(UnknownNameError, match=r"b.png"):
             import_objects(path, name="other", hw=HW)
-    with pytest.raises(SampathError, match=r"is for a video \(1 tracks\)"):
+    with pytest.raises(SampathError, match=r"is for a video \(1 track\)"):
         read(tmp_path, cvat('<track id="0" label="a"><box frame="0"/></track>'))
 
 
@@ -162,7 +162,7 @@ def test_asap_groups_are_classes(tmp_path: Path) -> None:
     assert spline.any()
     colors = {info.name: info.color for info in objects.classes}
     assert (colors["Tumor"], colors["Normal"]) == ((0x64, 0xFE, 0x2E), (0xF4, 0xFA, 0x58))
-    assert any("1 splines were read as polygons" in note for note in objects.notes)
+    assert any("Read as polygons through their points: 1 spline." in note for note in objects.notes)
     assert any("1 shape without an area, of the type 'dot'" in note for note in objects.notes)
 
 
@@ -202,6 +202,31 @@ def test_imagescope_layers_are_classes_and_negative_regions_holes(tmp_path: Path
     for mask, pixels in zip(dense(objects), expected, strict=True):
         np.testing.assert_array_equal(mask, pixels)
     assert any("'arrow'" in note for note in objects.notes)
+
+
+def test_regions_of_halo_and_holes_outside_the_regions_of_their_layer(tmp_path: Path) -> None:
+    def region(kind: str, points: list[tuple[int, int]], negative: int = 0) -> str:
+        corners = "".join(f'<V X="{x}" Y="{y}" />' for x, y in points)
+        opening = f'<Region Type="{kind}" HasEndcaps="0" NegativeROA="{negative}">'
+        return f"{opening}<Vertices>{corners}</Vertices><Comments /></Region>"
+
+    square, hole = [(4, 4), (24, 4), (24, 24), (4, 24)], [(10, 10), (18, 10), (18, 18), (10, 18)]
+    regions = (
+        region("Polygon", square)
+        + region("Polygon", hole, 1)
+        + region("Polygon", [(x + 20, y) for x, y in hole], 1)
+        + region("Ellipse", [(42, 2), (58, 12)])
+        + region("Rectangle", [(50, 30), (40, 20)])
+        + region("Ruler", [(1, 1), (5, 5)])
+    )
+    layer = f'<Annotation LineColor="65280" Name="Tumour" Visible="True"><Regions>{regions}</Regions></Annotation>'
+    objects = read(tmp_path, f"<Annotations>{layer}</Annotations>".encode())
+    expected = (box(4, 4, 24, 24) & ~box(10, 10, 18, 18), disc(50, 7, 8, 5), box(40, 20, 50, 30))
+    for mask, pixels in zip(dense(objects), expected, strict=True):
+        np.testing.assert_array_equal(mask, pixels)
+    left_out = next(note for note in objects.notes if note.startswith("Left out"))
+    assert "1 hole outside the regions of their layer" in left_out
+    assert "'ruler'" in left_out
 
 
 def test_xml_that_could_read_other_files_or_never_end_is_refused(tmp_path: Path) -> None:

@@ -131,11 +131,16 @@ def test_stacks_are_rejected(tmp_path: Path, axes: str, shape: tuple[int, ...]) 
         read(tmp_path / "a.tif")
 
 
-def test_finest_level_of_a_pyramid_is_read(tmp_path: Path) -> None:
-    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
-        writer.write(RGB, photometric="rgb", subifds=1, tile=(16, 16))
-        writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1, tile=(16, 16))
-    check_image(read(tmp_path / "a.tif"), RGB, None)
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("is_large", [False, True])
+def test_finest_level_of_a_pyramid_is_read(tmp_path: Path, levels: int, is_large: bool) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=is_large) as writer:
+        writer.write(RGB, photometric="rgb", subifds=levels, tile=(16, 16))
+        for level in range(1, levels + 1):  # tifffile lists the levels, and also links each to the next one.
+            step = 2**level
+            writer.write(RGB[::step, ::step], photometric="rgb", subfiletype=1, tile=(16, 16))
+    check_image(read(path), RGB, None)
 
 
 def test_first_of_pages_of_different_sizes_is_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError
-from napari_sampath.formats import import_labels
+from napari_sampath.formats import ImportChoiceError, ReadOptions, import_labels
 from napari_sampath.formats.maps.pixels import write_palette
 from napari_sampath.rasters import read_labels, read_raster
 from support.sample_images import check_sentence
@@ -225,7 +225,13 @@ def test_files_that_are_no_label_maps_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, LABELS.astype(np.int16) - 1, "must not be negative", photometric="minisblack")
     refused(tmp_path, LABELS.astype(np.uint32) << 30, "must be from 0 to", photometric="minisblack")
     refused(tmp_path, LABELS, "JPEG file with lossy", "jpg")
-    refused(tmp_path, LABELS, "TIFF file with lossy", photometric="minisblack", compression="jpeg")
+    refused(
+        tmp_path,
+        LABELS,
+        "TIFF file whose compression may have altered",
+        photometric="minisblack",
+        compression="jpeg",
+    )
     refused(tmp_path, LABELS, "compression may have altered", "webp")
     opacity = np.stack([np.full_like(LABELS, 255), LABELS], axis=-1)
     refused(tmp_path, opacity, "only in its opacity", "png")
@@ -300,3 +306,19 @@ def test_lossless_jpeg_2000_is_not_said_to_be_lossy(tmp_path: Path) -> None:
     Image.fromarray(np.ones((20, 24), np.uint8)).save(tmp_path / "a.jp2", irreversible=False)
     with pytest.raises(ImageError, match="JPEG2000 file whose compression may have altered label values"):
         import_labels(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("jpg", {"quality": 90}), ("webp", {"quality": 80})])
+def test_a_threshold_reads_masks_with_lossy_compression(
+    tmp_path: Path, suffix: str, options: dict[str, int]
+) -> None:
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:32, 16:40] = 255
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(mask).convert("RGB").save(path, **options)
+    with pytest.raises(
+        ImportChoiceError, match=r"compression.* label values; export a PNG .* add --threshold 12[78]"
+    ):
+        import_labels(path)
+    labels = import_labels(path, options=ReadOptions(threshold=128))
+    np.testing.assert_array_equal(labels.class_map, mask > 0)

@@ -96,11 +96,18 @@ def parse_ring(values: Any) -> Any:
     """Convert a ring, [[x, y], ...] or [x, y, x, y, ...], to (N, 2) float64.
 
     Raises:
-        ValueError, TypeError: If it is malformed, or a coordinate is not finite or out of range.
+        ValueError: If it is malformed, or a coordinate is not finite or out of range.
     """
     if len(values) and isinstance(values[0], list):
         values = [corner[:2] for corner in values]  # Drop the z coordinate.
-    ring = np.asarray(values, dtype=np.float64).reshape(-1, 2)
+    try:
+        corners = np.asarray(values, dtype=np.float64)
+        is_valid = corners.ndim == 1 or corners.shape[1:] == (2,)
+        ring = corners.reshape(-1, 2)
+    except (ValueError, TypeError, OverflowError):
+        is_valid = False
+    if not is_valid:
+        raise ValueError("its points are not pairs of numbers")
     if not (np.abs(ring) <= MAX_COORDINATE).all():
         raise ValueError(f"a coordinate is not a number of at most {MAX_COORDINATE:,}")
     return ring

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 MAX_LABEL = 2**31 - 1
 _MAX_CHANNELS = 4
-_EXPORT = "export a PNG (8 or 16-bit grey, or indexed) or a TIFF with one whole number per pixel"
+HOW_TO_EXPORT = "export a PNG (8 or 16-bit grey, or indexed) or a TIFF with one whole number per pixel"
 
 
-def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation: int = 1) -> Raster:
+def read_labels(
+    path: str | Path, hw: tuple[int, int] | None = None, orientation: int = 1, accepts_lossy: bool = False
+) -> Raster:
     """Read a label map with the values that tifffile, scikit-image and napari read.
 
     * Values are as stored, also where 0 is white. A palette gives indices, or grey values if its colours are grey and
@@ -35,6 +37,7 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
         path: The file.
         hw: Size (H, W) of the image, compared before the pixels are decoded; None for any size.
         orientation: `LoadedImage.orientation` of the image.
+        accepts_lossy: Also read a file with lossy compression, to which a threshold is applied.
 
     Returns:
         The raster; its values are (H, W), bool or whole numbers from 0 to `MAX_LABEL`.
@@ -52,13 +55,8 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
             tag = _matching_orientation(file, hw, orientation, path)
         raster = file.load(True)
     values, remarks = _one_channel(raster, path)
-    if raster.lossy:
-        # A file does not show whether the values were altered before it was compressed.
-        is_always = raster.format in ("JPEG", "MPO", "TIFF")
-        problem = (
-            "with lossy compression, which alters" if is_always else "whose compression may have altered"
-        )
-        raise ImageError(f"'{path}' is a {raster.format} file {problem} label values; {_EXPORT}.")
+    if raster.lossy and not accepts_lossy:
+        raise ImageError(f"{lossy_problem(raster, path)}; {HOW_TO_EXPORT}.")
     if raster.palette is not None:
         values, raster = _from_grey_palette(values, raster)
     values, converted = _whole_numbers(values, path)
@@ -66,6 +64,14 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
         raster, values=values, remarks=(*raster.remarks, *remarks, *converted), alpha=False
     )
     return turned(labels, tag)
+
+
+def lossy_problem(raster: Raster, path: Path) -> str:
+    """Return the start of a sentence on a file whose compression is not known to keep the values."""
+    # A file does not show whether the values were altered before it was compressed.
+    is_always = raster.format in ("JPEG", "MPO")
+    problem = "with lossy compression, which alters" if is_always else "whose compression may have altered"
+    return f"'{path}' is a {raster.format} file {problem} label values"
 
 
 def _matching_orientation(file: RasterFile, hw: tuple[int, int], image_tag: int, path: Path) -> int:
@@ -89,11 +95,11 @@ def _one_channel(raster: Raster, path: Path) -> tuple[npt.NDArray[Any], tuple[st
     if values.ndim == 2:
         return values, ()
     if values.ndim != 3 or values.shape[2] > _MAX_CHANNELS:
-        raise ImageError(f"'{path}' is a stack of shape {values.shape}, not one plane; {_EXPORT}.")
+        raise ImageError(f"'{path}' is a stack of shape {values.shape}, not one plane; {HOW_TO_EXPORT}.")
     channels = values.shape[2]
     colours = values[..., :-1] if raster.alpha and channels in (2, 4) else values
     if colours.shape[2] == 2 or not (colours == colours[..., :1]).all():
-        raise ImageError(f"'{path}' has {channels} channels (colours, not labels); {_EXPORT}.")
+        raise ImageError(f"'{path}' has {channels} channels (colours, not labels); {HOW_TO_EXPORT}.")
     labels = colours[..., 0]
     remarks: tuple[str, ...] = () if colours.shape[2] == 1 else ("its equal channels were taken as one",)
     if colours.shape[2] < channels:
@@ -101,7 +107,7 @@ def _one_channel(raster: Raster, path: Path) -> tuple[npt.NDArray[Any], tuple[st
         if (labels == labels.flat[0]).all() and not (opacity == opacity.flat[0]).all():
             raise ImageError(
                 f"'{path}' has the same value everywhere and differs only in its opacity; fill the background, then "
-                f"{_EXPORT}."
+                f"{HOW_TO_EXPORT}."
             )
         remarks += ("the alpha channel was dropped",)
     return labels, remarks
@@ -136,14 +142,14 @@ def _from_grey_palette(values: npt.NDArray[Any], raster: Raster) -> tuple[npt.ND
 def _whole_numbers(values: npt.NDArray[Any], path: Path) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
     """Check the values; convert floats to int32."""
     if values.dtype.kind not in "buif":
-        raise ImageError(f"'{path}' contains values of type {values.dtype}; {_EXPORT}.")
+        raise ImageError(f"'{path}' contains values of type {values.dtype}; {HOW_TO_EXPORT}.")
     if values.dtype.kind == "b" or not values.size:
         return values, ()
     low, high = values.min().item(), values.max().item()
     if values.dtype.kind == "f" and (not np.isfinite([low, high]).all() or (values != np.rint(values)).any()):
         raise ImageError(
             f"'{path}' contains values of type {values.dtype} that are not whole numbers, as in a probability map; "
-            f"apply a threshold, then {_EXPORT}."
+            f"apply a threshold, then {HOW_TO_EXPORT}."
         )
     if low < 0:
         raise ImageError(f"'{path}' contains {low:g}, but labels must not be negative; renumber them.")

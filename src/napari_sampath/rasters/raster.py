@@ -41,7 +41,7 @@ class Raster:
     orientation: int = 1
     """Orientation tag (1..8) that has been applied."""
     lossy: bool = False
-    """Whether the compression altered values."""
+    """Whether the compression may have altered values."""
     alpha: bool = False
     """Whether the last channel is opacity."""
 

@@ -101,13 +101,18 @@ def _directories(stream: BinaryIO, size: int, path: Path) -> Iterator[tuple[_Lay
         layout = _Layout(order, "H", 12, "I")
         (offset,) = struct.unpack(f"{order}I", header[4:8])
     visited: set[int] = set()
+    chain: set[int] = set()
     pending: list[int] = []
     while offset or pending:
         if not offset:
-            offset = pending.pop()
-        if offset in visited:
+            offset, chain = pending.pop(), set()
+        if offset in chain:
             raise ImageError(f"'{path}' is damaged (its list of images is a loop); save the file again.")
+        if offset in visited:  # The levels of a pyramid may be listed and also linked to each other.
+            offset = 0
+            continue
         visited.add(offset)
+        chain.add(offset)
         entries, following = _directory(stream, offset, size, layout)
         yield layout, entries
         pending += [sub for sub in _sub_directories(stream, layout, entries) if sub not in visited]

@@ -23,7 +23,7 @@ from ...arrays import LocalMask
 from ...errors import ImageError
 from ...files.messages import plural, plural_of
 from .. import rings
-from ..class_numbers import FileClass, add_to_table
+from ..class_numbers import MAX_CLASSES, FileClass, add_to_table
 from ..format import Point, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects, visible_areas
 from .marked_points import LEFT_OUT, marked_points, skip_points
@@ -120,11 +120,18 @@ def _number_classes(shapes: Shapes) -> tuple[dict[str, int], tuple[Any, ...], li
         if shape.class_name not in listed:
             listed.add(shape.class_name)
             given.append(FileClass(shape.class_name, color=shape.color))
+    notes = list(shapes.notes)
+    if len(given) > MAX_CLASSES:
+        used = {shape.class_name for shape in named}
+        notes.append(
+            f"The file lists {len(given):,} classes; only the {len(used):,} that its annotations have were read."
+        )
+        given = [item for item in given if item.name in used]
     numbered = add_to_table((), given)
     numbers: dict[str, int] = {}
     for item, number in zip(given, numbered.numbers, strict=True):
         numbers.setdefault(item.name, number)
-    return numbers, numbered.classes, [*shapes.notes, *numbered.notes]
+    return numbers, numbered.classes, [*notes, *numbered.notes]
 
 
 def _rasterise(shape: Shape, placement: Placement, budget: _Budget, counts: Counter[str]) -> LocalMask:

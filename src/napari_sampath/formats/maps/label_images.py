@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ...rasters import Raster, read_labels, read_size
+from ...rasters import HOW_TO_EXPORT, Raster, lossy_problem, read_labels, read_size
 from .. import manifest
 from ..conversion.placement import place
-from ..format import KEEPS_ALL, Export, Format, Kept, Output, ReadOptions
+from ..format import KEEPS_ALL, Choice, Export, Format, ImportChoiceError, Kept, Output, ReadOptions
 from ..labels import DETAILS, KINDS, Labels
 from ..source import Source
 from . import pixels
@@ -58,14 +58,21 @@ def read_map(path: Path, options: ReadOptions) -> Raster:
         The raster; its values are (H, W), bool or whole numbers from 0.
 
     Raises:
-        ImportChoiceError: If the size is another one, and the options do not specify what to do.
+        ImportChoiceError: If the size is another one, or the compression may have altered the values, and the
+            options do not specify what to do.
         ImageError: If it is not a label image.
     """
     size = read_size(path)
     if options.hw is not None and options.orientation > 1 and size == options.hw[::-1]:
-        return read_labels(path, options.hw, options.orientation)
-    place(size, options, path)
-    return read_labels(path, size)
+        raster = read_labels(path, options.hw, options.orientation, accepts_lossy=True)
+    else:
+        place(size, options, path)
+        raster = read_labels(path, size, accepts_lossy=True)
+    if raster.lossy and options.threshold is None:
+        middle = (int(raster.values.max(initial=1)) + 1) // 2
+        threshold = Choice(f"Threshold {middle}", {"threshold": middle}, f"--threshold {middle}")
+        raise ImportChoiceError(lossy_problem(raster, path), HOW_TO_EXPORT, [threshold])
+    return raster
 
 
 def is_image(source: Source) -> bool:

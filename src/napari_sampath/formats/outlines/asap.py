@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from xml.etree.ElementTree import Element
 
+from ...files.messages import plural
 from ..class_numbers import FileClass
 from ..format import Format, ReadOptions, Shape, Shapes
 from ..source import Source
@@ -55,7 +56,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
                             splines += kind == "spline"
                             items.append(_shape(element, ring))
                 element.clear()
-    notes = [f"{splines} splines were read as polygons through their points."] if splines else []
+    notes = [f"Read as polygons through their points: {plural(splines, 'spline')}."] if splines else []
     return Shapes(items=items, classes=classes, skipped=skipped, malformed=malformed, notes=notes)
 
 

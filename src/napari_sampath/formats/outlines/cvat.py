@@ -17,6 +17,7 @@ import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import UnknownNameError, refuse
+from ...files.messages import plural
 from ..class_numbers import FileClass
 from ..foreign import choose_image
 from ..format import Format, ImageEntry, ReadOptions, Shape, Shapes
@@ -85,7 +86,7 @@ def _scan(source: Source, name: str | None) -> tuple[list[Element], list[FileCla
             elif element.tag == "image" and len(entries) > 1 and not _may_be(element, name):
                 del element[:]
     if not entries:
-        problem = f"is for a video ({tracks} tracks)" if tracks else "has no images"
+        problem = f"is for a video ({plural(tracks, 'track')})" if tracks else "has no images"
         refuse(source.path, problem, "export the task as 'CVAT for images 1.1'")
     return entries, classes
 

@@ -1,7 +1,8 @@
-"""Aperio ImageScope XML: the annotations of one slide, as in the MoNuSeg data set.
+"""Aperio ImageScope XML: the annotations of one slide, as in the MoNuSeg data set; also those of HALO.
 
 https://openslide.org/formats/aperio/ describes the slides of this program. The XML elements are Annotation (a layer
-with a colour), Region and Vertex. A layer is a class: its name, else the description among its attributes, else the
+with a colour), Region and Vertex. HALO (`.annotations`) writes V instead of Vertex, and the names of the types of
+regions instead of numbers. A layer is a class: its name, else the description among its attributes, else the
 text of its regions, else its number. A region with `NegativeROA="1"` is cut out of the other regions of its layer.
 Colours are packed as blue, green, red. Coordinates are pixels of the slide at full size, and the file does not contain
 the size of the slide.
@@ -19,6 +20,8 @@ from .corners import Boxes, Corners, ellipse, no_area, reading_shape, rectangle,
 from .xml_reader import elements, root_of
 
 _FREEHAND, _RECTANGLE, _ELLIPSE = "0", "1", "2"
+_NAMED = {"polygon": _FREEHAND, "rectangle": _RECTANGLE, "ellipse": _ELLIPSE}
+"""Names of the types in files of HALO."""
 _KINDS = {"3": "arrow", "4": "ruler", "5": "pointer"}
 """Types of regions without an area."""
 
@@ -52,20 +55,20 @@ def read(source: Source, options: ReadOptions) -> Shapes:
                         regions.append((element.get("Text", ""), ring))
                 element.clear()
             elif element.tag == "Annotation":
-                items += _layer(element, regions, holes)
+                items += _layer(element, regions, holes, skipped)
                 element.clear()
     return Shapes(items=items, skipped=skipped, malformed=malformed)
 
 
 def _ring(region: Element, skipped: Counter[str]) -> Corners | None:
     """Return the outline of a region, or None if it has no area."""
-    kind = region.get("Type", _FREEHAND)
+    kind = region.get("Type", _FREEHAND).strip().casefold()
+    kind = _NAMED.get(kind, kind)
     if kind not in (_FREEHAND, _RECTANGLE, _ELLIPSE):
-        skipped[no_area(_KINDS.get(kind, f"type {kind}"))] += 1
+        skipped[no_area(_KINDS.get(kind, kind))] += 1
         return None
-    points = to_corners(
-        [[to_number(vertex.get("X")), to_number(vertex.get("Y"))] for vertex in region.iter("Vertex")]
-    )
+    vertices = (vertex for vertex in region.iter() if vertex.tag in ("Vertex", "V"))
+    points = to_corners([[to_number(vertex.get("X")), to_number(vertex.get("Y"))] for vertex in vertices])
     if len(points) < (3 if kind == _FREEHAND else 2):
         skipped["outlines of too few points"] += 1
         return None
@@ -75,7 +78,9 @@ def _ring(region: Element, skipped: Counter[str]) -> Corners | None:
     return rectangle(low, high) if kind == _RECTANGLE and len(points) == 2 else points
 
 
-def _layer(annotation: Element, regions: list[tuple[str, Corners]], holes: list[Corners]) -> list[Shape]:
+def _layer(
+    annotation: Element, regions: list[tuple[str, Corners]], holes: list[Corners], skipped: Counter[str]
+) -> list[Shape]:
     """Return the regions of a layer with their class and colour, and without its holes."""
     described = [
         attribute.get("Value", "")
@@ -87,8 +92,11 @@ def _layer(annotation: Element, regions: list[tuple[str, Corners]], holes: list[
     cut: list[list[list[Corners]]] = [[] for _ in regions]
     boxes = Boxes([ring for _, ring in regions])
     for hole in holes:
-        for index in boxes.overlapping(hole):
+        found = boxes.overlapping(hole)
+        for index in found:
             cut[index].append([hole])
+        if not found:
+            skipped["holes outside the regions of their layer"] += 1
     return [
         Shape(
             names[0] if names else text.strip() or f"layer {annotation.get('Id', '1')}",
@@ -111,10 +119,10 @@ FORMATS = (
     Format(
         "imagescope",
         "Aperio ImageScope XML",
-        (".xml",),
+        (".xml", ".annotations"),
         recognises,
         read,
-        summary="Annotations of Aperio slides; layers become classes, negative regions holes.",
+        summary="Annotations of Aperio slides, also of HALO; layers become classes, negative regions holes.",
         lost="Measurements, arrows and rulers.",
     ),
 )

@@ -3,8 +3,8 @@
 https://github.com/wkentaro/labelme, `labelme/_label_file.py` (the file) and `labelme/_utils/_shape.py` (the pixels of
 each kind of shape). X-AnyLabeling adds kinds of shapes and members, https://github.com/CVHub520/X-AnyLabeling,
 `docs/en/user_guide.md`. Shapes of one label and `group_id` are parts of one object; if all shapes of a file have the
-group 0, with which some programs fill the member, none is in a group. The image that a file may contain (`imageData`)
-is not decoded.
+group 0, with which some programs fill the member, none is in a group. Of the image that a file may contain
+(`imageData`), only the size is read, for files of earlier versions, which state no other.
 
 Written outlines run along pixel edges. labelme's own conversion to masks also fills the pixels that an outline passes
 through, and so adds a row and a column at the lower and right edges of an object.
@@ -22,7 +22,7 @@ import numpy as np
 from ...arrays import BoolArray, LocalMask
 from ...errors import refuse
 from ...files.messages import plural
-from ...rasters import MAX_PIXELS
+from ...rasters import MAX_PIXELS, orientation
 from ...rasters.pillow_file import open_image
 from .. import rings
 from ..class_numbers import FileClass
@@ -65,7 +65,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         ImageError: If it has no list of shapes, or an impossible size.
     """
     content, path = source.json, source.path
-    hw = stated_size(content.get("imageHeight"), content.get("imageWidth"), path)
+    hw = stated_size(content.get("imageHeight"), content.get("imageWidth"), path) or _size_of_data(content)
     entries = content["shapes"]
     if not isinstance(entries, list):
         refuse(path, "has no list of shapes", "export it again")
@@ -103,6 +103,18 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         count = sum(len(group) > 1 for group in parts.values())
         shapes.notes.append(f"{joined:,} shapes were joined to {plural(count, 'object')} by their group_id.")
     return shapes
+
+
+def _size_of_data(content: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the size (H, W) of the image that a file contains; None if it is unknown, or the image may be turned."""
+    data = content.get("imageData")
+    if not isinstance(data, str):
+        return None
+    try:
+        with open_image(io.BytesIO(base64.b64decode(data))) as image:
+            return image.size[::-1] if image.getexif().get(orientation.TAG, 1) == 1 else None
+    except (OSError, SyntaxError, ValueError, EOFError):  # The outlines can be read without it.
+        return None
 
 
 def _all_in_group_0(entries: list[Any]) -> bool:
