@@ -4,9 +4,10 @@
 # prompts on whole frames; the predicted IoU. Augmentation, simulated prompts and the evaluation run on the GPU, in bfloat16.
 # A run that was stopped continues: finished stages are kept, and an unfinished one starts from its last averaged weights.
 #
-# The machine needs Python with torch, torchvision and timm, and no connection. Other packages can be carried as wheels:
-#   pip download --no-deps -d wheels segment-anything platformdirs ...   # here; see 'pip show napari-sampath' for the rest
-#   WHEELS=wheels bash recipes/gpu.sh ...                                # there
+# The machine needs Python with torch, torchvision and timm, and no connection. Other packages can be carried as wheels; if
+# SciPy, scikit-image, tifffile, huggingface-hub, filelock, psutil, PyYAML, requests and xxhash are there, these four are enough:
+#   pip download --no-deps -d wheels segment-anything platformdirs google-crc32c imagecodecs   # on a machine of the same kind
+#   WHEELS=wheels bash recipes/gpu.sh ...                                                      # on the machine with the GPU
 # PYTHON chooses the Python, WINDOWS the windows per step, which are halved until they fit in memory.
 # SMALL=1 checks on any device that everything runs: few steps, images and windows.
 set -euo pipefail
