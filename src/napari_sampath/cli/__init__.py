@@ -198,6 +198,8 @@ def _configure_process(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, handlers=[handler])
     logging.getLogger("napari_sampath").setLevel(logging.DEBUG if debug else logging.WARNING)
     if not debug:
+        # Its messages on damaged files are not meant for users, who get one sentence about them.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
         sys.excepthook = _report_bug

@@ -147,6 +147,7 @@ AXES = {"axes": [{"name": name} for name in "yxc"]}
             "sampath slide pyramid",
             id="compressed strips",
         ),
+        pytest.param(named("slide.svs", b"II*\0\xff\xff\0\0" + bytes(99)), "incomplete", id="end is missing"),
         pytest.param(named("slide.vsi", b"II*\0\0\0\0\0"), "slide.vsi", id="VSI"),
         pytest.param(named("a.vsi", b"not a TIFF"), "Olympus VSI", id="VSI of another kind"),
         pytest.param(

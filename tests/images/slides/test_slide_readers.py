@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from napari_sampath.arrays import UInt8Array
 from napari_sampath.errors import ImageError
+from napari_sampath.images import open_image
 from napari_sampath.images.slides import Slide, open_slide
 from support.slide_files import KINDS, MPP, WRITERS, make_slide, pyramid
 
@@ -309,6 +310,13 @@ def test_omezarr_with_damaged_metadata_is_one_sentence(damage: str, tmp_path: Pa
     (path / "zarr.json").write_text(damage)
     with pytest.raises(ImageError, match=r"v3-yxc\.ome\.zarr"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("kind", ["plain", "zarr 0.4", "zarr 0.5"])
+def test_a_small_slide_is_opened_as_an_image(kind: str, tmp_path: Path) -> None:
+    with open_image(WRITERS[kind](tmp_path, LEVELS)) as image:
+        np.testing.assert_array_equal(image.pixels, LEVELS[0])
+        assert image.mpp == pytest.approx(MPP)
 
 
 @pytest.mark.parametrize("kind", ["plain", "zarr 0.4", "zarr 0.5"])

@@ -196,7 +196,7 @@ def test_a_result_is_never_mixed_with_that_of_another_run(slide, model, tmp_path
     done = run(slide_run_job(slide, head, model, path, tissue, mpp=1.0 if what == "scale" else None))
     slide.mpp = None
     assert done.path == tmp_path / "result (2).ome.zarr"
-    assert any("another head, scale or tissue" in note for note in done.notes)
+    assert any("another slide, head, scale or tissue" in note for note in done.notes)
     for kept, first in zip(read_all(path), before, strict=True):
         np.testing.assert_array_equal(kept, first)
 

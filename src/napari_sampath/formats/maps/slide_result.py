@@ -142,9 +142,7 @@ class SlideResult:
                 break
         note = None
         if place != path:
-            note = (
-                f"'{path}' holds the result of another head, scale or tissue, so this one is '{place.name}'."
-            )
+            note = f"'{path}' holds the result of another slide, head, scale or tissue, so this one is '{place.name}'."
         return cls(place, hw), note
 
     @classmethod

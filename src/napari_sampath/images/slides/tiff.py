@@ -80,6 +80,8 @@ class TiffSlide(Slide):
 
     def _check(self, path: Path, largest_stripped_px: float) -> list[Any]:
         """Return the pages of the levels, the finest first."""
+        if not self._tiff.series:
+            raise ImageError(f"'{path}' is incomplete, because it has no image; copy the slide again.")
         series = self._tiff.series[0]
         pages = _level_pages(self._tiff)
         first = pages[0]
