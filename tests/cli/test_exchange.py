@@ -99,6 +99,7 @@ def test_a_folder_is_exported_with_its_subfolders(
     Image.fromarray(PIXELS[::-1]).save(folder / "a" / "other.png")
     (folder / "c").mkdir()
     (folder / "c" / "broken.png").write_bytes(b"no image")
+    (folder / "c" / "scan_classes.png").write_bytes(b"no image")
 
     for _ in range(2):  # The second export replaces the first.
         assert main(["export", str(folder), "-o", str(out), "--formats", "png,geojson"]) == 0
@@ -106,6 +107,7 @@ def test_a_folder_is_exported_with_its_subfolders(
         assert "Exported 3 images with 4 objects" in written.out
         assert "c/broken.png was not exported: " in written.err
         assert "1 image without annotations left out." in written.err
+        assert "Left out of 'c': 1 file named as label maps of no image (scan_classes.png)" in written.err
         assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*_classes.png")) == [
             "a/tile_classes.png",
             "b/deep/tile_classes.png",

@@ -80,3 +80,14 @@ def test_names_of_files_that_are_no_unicode(tmp_path: Path, capfd: pytest.Captur
     captured = capfd.readouterr()
     assert is_safe(captured.out + captured.err)
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["import", "", "a.png"], ["export", "a.png", "-o", ""], ["dataset", "check", ""], ["slide", "info", ""]],
+)
+def test_an_empty_path_is_not_the_working_directory(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert "the path is empty; give a file or folder" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
+from PIL import Image
 
 from napari_sampath.errors import SampathError
 from napari_sampath.formats import import_objects
@@ -135,3 +136,24 @@ def test_impossible_offsets_are_refused(tmp_path: Path, offset: tuple[float, flo
     path = write(tmp_path / "a.json", labelme([{"label": "a", "shape_type": "polygon", "points": TRIANGLE}]))
     with pytest.raises(SampathError, match=r"The offset is .*; give two numbers of pixels"):
         import_objects(path, hw=HW, options=ReadOptions(offset_xy=offset))
+
+
+@pytest.mark.parametrize("name", ["t0_cp_masks.png", "t0_instances.tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_files_named_like_maps_of_object_numbers_hold_objects(
+    tmp_path: Path, name: str, dtype: type[np.unsignedinteger[Any]], count: int
+) -> None:
+    numbers = np.zeros(HW, dtype)
+    for number in range(1, count + 1):
+        numbers[10 * number : 10 * number + 5, 4:9] = number
+        numbers[10 * number : 10 * number + 5, 20:24] = number  # Of two parts.
+    if name.endswith("png"):
+        Image.fromarray(numbers).save(tmp_path / name)
+    else:
+        tifffile.imwrite(tmp_path / name, numbers)
+    objects = import_objects(tmp_path / name, hw=HW)
+    assert [obj.mask.area_px for obj in objects.items] == [45] * count
+    assert {obj.class_id for obj in objects.items} == {1}
+    as_classes = import_objects(tmp_path / name, hw=HW, options=ReadOptions(as_="classes"))
+    assert len(as_classes.items) == 2 * count

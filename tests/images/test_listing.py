@@ -112,3 +112,23 @@ def test_pipes_folders_and_broken_links_are_left_out(tmp_path: Path) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="There is no folder"):
         list_images(tmp_path / "gone")
+
+
+def test_files_named_as_label_maps_of_no_image_are_said(tmp_path: Path) -> None:
+    save(
+        tmp_path,
+        "a.png",
+        "a_mask.png",
+        "a_cp_masks.tif",
+        "a_seg.png",
+        "b.ome.tif",
+        "b_labels.tif",
+        "._x_mask.png",
+    )
+    assert list_images(tmp_path).doubt is None
+    save(tmp_path, "H24_classes.png", "tissue_instances.tif")
+    listing = list_images(tmp_path)
+    assert listing.doubtful == ("H24_classes.png", "tissue_instances.tif")
+    assert "2 files named as label maps of no image (H24_classes.png, tissue_instances.tif)" in str(
+        listing.doubt
+    )

@@ -259,6 +259,42 @@ class TestMasks:
         report = check(tmp_path, capsys)
         assert [number for number, _ in shares(report)] == [0, 1, 2, 3, 4, 5]
 
+    @pytest.mark.parametrize("has_list", [False, True])
+    def test_black_and_white_masks_beside_class_numbers_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], has_list: bool
+    ) -> None:
+        for number in range(4):
+            pixels, labels = disc_image(number)
+            save(tmp_path / f"images/t{number}.png", pixels)
+            save(tmp_path / f"labels/t{number}.png", labels * (255 if number < 2 else 1))
+        if has_list:
+            write(tmp_path / "classes.json", [{"id": 1, "name": "disc", "color": [1, 2, 3]}])
+        if has_list:
+            assert (
+                "The value 255 of 2 label maps was read as ignored pixels."
+                in check(tmp_path, capsys)["notes"]
+            )
+        else:
+            assert main(["dataset", "check", str(tmp_path)]) == 1
+            error = capsys.readouterr().err
+            assert "2 label maps (such as 't0.png') of only the value 255 and others of 1 are in" in error
+        mask = disc_image(2)[1]
+        mask[:5] = 255  # Beside a class, 255 marks ignored pixels.
+        save(tmp_path / "labels/t2.png", mask)
+        report = check(tmp_path, capsys)
+        assert "The value 255 of 3 label maps was read as ignored pixels." in report["notes"]
+
+    def test_masks_without_an_image_are_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number in range(4):
+            pixels, labels = disc_image(number)
+            save(tmp_path / f"images/t{number}.png", pixels)
+            for name in (f"t{number}_mask", f"t{number}_masks"):
+                save(tmp_path / f"masks/{name}.png", labels)
+        save(tmp_path / "masks/renamed_mask.png", labels)
+        assert "Left out: 1 mask without an image (renamed_mask.png)." in check(tmp_path, capsys)["notes"]
+
     def test_palette_images_are_classes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Each value is one area, and the images have different numbers of values."""
         for number in range(3):
@@ -474,8 +510,10 @@ class TestOtherPrograms:
             }
             write(tmp_path / f"{name}.json", content)
         save(tmp_path / "unfinished.png", disc_image(4)[0])
+        save(tmp_path / "scan_classes.png", disc_image(4)[0])
         report = check(tmp_path, capsys)
         assert shares(report) == ONLY_GLAND
+        assert any("named as label maps of no image (scan_classes.png)" in note for note in report["notes"])
         assert any("1 image without a label file (unfinished.png)" in note for note in report["notes"])
 
     def test_yolo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..config import overriding, own_log_file
 from ..errors import SampathError, printable
@@ -117,7 +118,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         argv: Arguments to parse. Only subcommands that occur in `argv` declare their own arguments, because some import
             modules that take seconds to load.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sampath",
         description="Segment pathology images with prompts and trained heads.",
         epilog="Run 'sampath SUBCOMMAND --help' for the arguments and an example of a subcommand.",
@@ -139,6 +140,20 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name in argv:
             subcommand.arguments(subparser)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses empty paths, which would mean the working directory."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", Path, _path)
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; give a file or folder ('.' for this folder)")
+    return Path(text)
 
 
 class _Version(argparse.Action):

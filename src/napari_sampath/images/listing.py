@@ -46,6 +46,8 @@ class ImageListing:
     """The images, sorted by name."""
     left_out: Mapping[str, tuple[str, ...]]
     """Reason -> names of files with the ending of an image that are not in `paths`."""
+    doubtful: tuple[str, ...] = ()
+    """Names of files that were left out because they are named as label maps, although there is no such image."""
 
     @property
     def note(self) -> str | None:
@@ -57,6 +59,17 @@ class ImageListing:
         parts = [f"{len(names)} {reason} ({_some(names)})" for reason, names in reasons.items()]
         files = "file was" if count == 1 else "files were"
         return f"{count} {files} left out: {', '.join(parts)}."
+
+    @property
+    def doubt(self) -> str | None:
+        """Sentence on `doubtful`; None if there are none."""
+        if not self.doubtful:
+            return None
+        files, them = ("file", "it is an image") if len(self.doubtful) == 1 else ("files", "they are images")
+        return (
+            f"Left out of '{self.folder.name}': {len(self.doubtful):,} {files} named as label maps of no image "
+            f"({_some(self.doubtful)}); rename the {files} if {them}."
+        )
 
 
 def list_images(folder: str | Path, slides: bool = False) -> ImageListing:
@@ -92,7 +105,11 @@ def list_images(folder: str | Path, slides: bool = False) -> ImageListing:
             paths.append(path)
         else:
             left_out.setdefault(reason, []).append(path.name)
-    return ImageListing(folder, tuple(paths), {reason: tuple(names) for reason, names in left_out.items()})
+    named = left_out.get(NAMED_AS_LABELS, [])
+    doubtful = tuple(name for name in named if _LABELS.sub("", _stem(Path(name))).lower() not in stems)
+    return ImageListing(
+        folder, tuple(paths), {reason: tuple(names) for reason, names in left_out.items()}, doubtful
+    )
 
 
 def _reason(path: Path, exported: frozenset[str], stems: set[str]) -> str | None:

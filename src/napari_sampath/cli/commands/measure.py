@@ -81,7 +81,9 @@ def _measure_all(args: argparse.Namespace, output: Output) -> Iterator[Measureme
     else:
         from ...images import list_images
 
-        yield from _measure_files(list_images(source).paths, args, output)
+        listing = list_images(source)
+        output.note(listing.doubt)
+        yield from _measure_files(listing.paths, args, output)
 
 
 def _measure_files(files: Sequence[Path], args: argparse.Namespace, output: Output) -> Iterator[Measurements]:

@@ -2,11 +2,12 @@
 
 `ReadOptions.as_` decides. If it is "auto":
 
-1. Values are classes if there is a single value of 8 bits, a palette, or if all are numbers of known classes.
-2. Values above 255 are objects.
-3. A map of more than 16 values of 8 bits with gaps is a smoothed mask if many of its pixels are nearly as bright as
+1. Values of files that are named like maps of object numbers (`OBJECT_MAPS`) are objects.
+2. Values are classes if there is a single value of 8 bits, a palette, or if all are numbers of known classes.
+3. Values above 255 are objects.
+4. A map of more than 16 values of 8 bits with gaps is a smoothed mask if many of its pixels are nearly as bright as
    the brightest, or if most values occur in several areas. It is refused, with the advice to give a threshold.
-4. If nearly every value is a single connected area, the values are objects; with 8 bits, only if there are at least 4.
+5. If nearly every value is a single connected area, the values are objects; with 8 bits, only if there are at least 4.
    Otherwise they are classes.
 
 In a map of classes, each connected area of a class is an object.
@@ -30,6 +31,8 @@ from ..labels import Labels, MapLike, blocks, default_color, numbers_in
 if TYPE_CHECKING:
     from ...arrays import IntArray, UInt8Array
 
+OBJECT_MAPS = ("_cp_masks", "_instances")
+"""Ends of the names of label maps whose values are object numbers, as written by Cellpose and by exports."""
 _SMOOTHED_VALUES = 16
 _BRIGHT, _BRIGHT_SHARE = 0.9, 0.3
 """In a smoothed mask, at least 30 % of the labelled pixels have at least 90 % of the highest value."""
@@ -98,6 +101,8 @@ def decide(
     """
     if options.as_ in ("classes", "objects"):
         return "classes" if options.as_ == "classes" else "objects"
+    if path.stem.endswith(OBJECT_MAPS):
+        return "objects"
     count = len(numbers)
     narrow = np.dtype(values.dtype).itemsize == 1
     if (

@@ -12,7 +12,7 @@ from ...annotations import pixel_digest
 from ...errors import ImageError, JournalError
 from ...formats import DatasetFolder
 from ...formats.manifest import MANIFEST, class_lists, manifests_below
-from ...images import list_images, open_image
+from ...images import ImageListing, list_images, open_image
 from ...images.slides import Slide
 from ...jobs import Job, Progress, run
 from ..files.saving import ExportedImage, export_job
@@ -34,7 +34,7 @@ class FolderExport:
     skipped: dict[str, str] = field(default_factory=dict)
     """Path of each image that could not be read -> reason, one sentence."""
     notes: list[str] = field(default_factory=list)
-    """Sentences about what the formats do not keep, each with the path of its image."""
+    """Sentences about what the formats do not keep, each with the path of its image, and about files left out."""
 
 
 def export_folder_job(
@@ -57,7 +57,7 @@ def export_folder_job(
     """
     images, folder = (Path(os.path.abspath(path.expanduser())) for path in (images, folder))
     result = FolderExport(folder)
-    paths = list(_images_below(images, folder, result.skipped))
+    paths = [path for listing in _listings(images, folder, result) for path in listing.paths]
     tables = {file.parent: class_lists(file.parent) for file in [folder / MANIFEST, *manifests_below(folder)]}
     for number, path in enumerate(paths):
         name = path.relative_to(images)
@@ -87,17 +87,22 @@ def export_folder_job(
     return result
 
 
-def _images_below(images: Path, output: Path, skipped: dict[str, str]) -> Iterator[Path]:
-    """Yield the images of a folder and its subfolders, except those of hidden folders, datasets and the output."""
-    yield from list_images(images, slides=True).paths
+def _listings(images: Path, output: Path, result: FolderExport) -> Iterator[ImageListing]:
+    """List a folder and its subfolders, except hidden folders, datasets and the output; note what is left out."""
+    yield _noted(list_images(images, slides=True), result)
     for parent, folders, _ in os.walk(images):
         folders[:] = sorted(name for name in folders if _is_searched(Path(parent, name), output))
         for name in folders:
             folder = Path(parent, name)
             try:
-                yield from list_images(folder, slides=True).paths
+                yield _noted(list_images(folder, slides=True), result)
             except ImageError as error:
-                skipped[folder.relative_to(images).as_posix()] = str(error)
+                result.skipped[folder.relative_to(images).as_posix()] = str(error)
+
+
+def _noted(listing: ImageListing, result: FolderExport) -> ImageListing:
+    result.notes += [listing.doubt] if listing.doubt else []
+    return listing
 
 
 def _is_searched(folder: Path, output: Path) -> bool:

@@ -12,20 +12,20 @@ import numpy as np
 from ....arrays import ClassInfo, IntArray
 from ....errors import DatasetError
 from ....files import JsonError, convert, read_json
+from ....files.messages import plural
 from ....formats.class_numbers import FileClass
 from ....formats.format import ImportChoiceError, ReadOptions, ValuesAs
 from ....formats.labels import default_color
 from ....formats.maps.known_classes import class_list
-from ....formats.maps.label_values import decide
+from ....formats.maps.label_values import OBJECT_MAPS, decide
 from ....heads.base import check_classes
 from ....rasters import Raster, read_labels
+from ....registry import join_names
 from ..dataset import IGNORED, Sample
 
 _FEW_VALUES = 4
 """Minimum number of values in a label map to distinguish classes from objects."""
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
-_OBJECT_MAPS = ("_cp_masks", "_instances")
-"""File name suffixes of label maps whose values are object numbers, as written by Cellpose and by exports."""
 _REST = "rest"
 """Name of class 0 in files of earlier versions, and if the user has a class called "background"."""
 
@@ -58,7 +58,7 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
     """Determine the meaning of the values of label maps.
 
     `classes.json` names the classes. Without it, or if it lists a single class, values above 255 are objects; so are
-    those of files with a name of `_OBJECT_MAPS`, and of maps in which nearly every value is one connected area
+    those of files with a name of `OBJECT_MAPS`, and of maps in which nearly every value is one connected area
     (`label_values.decide`, `_Votes`). Otherwise each value is a class, except 255, which is ignored unless it is the
     only value.
 
@@ -68,24 +68,27 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
         as_: The user's decision; "auto" decides by the values.
 
     Raises:
-        DatasetError: If a value has no class, or the maps look like masks that were resized with smoothing.
+        DatasetError: If a value has no class, the maps look like masks that were resized with smoothing, or 255 may be
+            ignored or a class.
     """
     candidates = [folder / "classes.json", *(sample.labels.parent / "classes.json" for sample in samples[:1])]
     path = next((file for file in candidates if file.is_file()), None)
     listed = [] if path is None else _read_classes(path)
-    if as_ == "auto" and all(sample.labels.stem.endswith(_OBJECT_MAPS) for sample in samples):
+    if as_ == "auto" and all(sample.labels.stem.endswith(OBJECT_MAPS) for sample in samples):
         as_ = "objects"
     named = [info for info in listed if info.id]
     if path is not None and (len(named) != 1 or as_ == "classes") and as_ != "objects":
         return _by_class(listed)
     values = set[int]()
     votes = _Votes(as_, named)
+    whites = _Whites()
     for sample in samples:
         raster = read_labels(_existing(sample.labels))
         numbers = np.unique(raster.values)
         numbers = numbers[numbers > 0].astype(np.int64)
         values |= set(numbers.tolist())
         votes.add(raster, numbers, sample.labels)
+        whites.add(numbers, sample.labels)
     is_named = as_ == "auto" and len(named) == 1 and values <= {named[0].id, IGNORED}
     if votes.for_objects and not is_named:
         info = named[0] if len(named) == 1 else ClassInfo(1, "object", default_color(1))
@@ -95,20 +98,57 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
         )
         return MaskClasses(with_background([info]), object_class=info, remarks=(remark,))
     if path is not None:
-        return _by_class(listed)
+        return whites.said(_by_class(listed))
     if values and max(values) > IGNORED:
         raise DatasetError(
             f"The label maps of '{folder}' contain values up to {max(values)}, but class numbers must be from 0 to "
             "255; add --as objects if the values are numbers of objects."
         )
+    whites.check(folder)
     # In black-and-white masks, 255 marks objects, not ignored pixels.
     ids = sorted(v for v in values if v < IGNORED) or sorted(values)
-    return _by_class([ClassInfo(v, f"class {v}", default_color(v)) for v in ids])
+    return whites.said(_by_class([ClassInfo(v, f"class {v}", default_color(v)) for v in ids]))
 
 
 def _by_class(listed: Sequence[ClassInfo]) -> MaskClasses:
     classes = with_background(listed)
     return MaskClasses(classes, frozenset({IGNORED} - {info.id for info in classes}))
+
+
+class _Whites:
+    """The label maps in which the value 255 occurs: alone, or beside other values."""
+
+    def __init__(self) -> None:
+        self._alone: list[Path] = []
+        self._beside = 0
+        self._others = set[int]()
+        """Values of the maps without 255."""
+
+    def add(self, numbers: IntArray, path: Path) -> None:
+        """Add the values other than 0 of a label map."""
+        if IGNORED not in numbers:
+            self._others |= set(numbers.tolist())
+        elif len(numbers) == 1:
+            self._alone.append(path)
+        else:
+            self._beside += 1
+
+    def check(self, folder: Path) -> None:
+        """Raise a `DatasetError` if black-and-white masks are probably mixed with maps of class numbers."""
+        if self._alone and self._others and not self._beside:
+            raise DatasetError(
+                f"{plural(len(self._alone), 'label map')} (such as '{self._alone[0].name}') of only the value 255 and "
+                f"others of {join_names([str(value) for value in sorted(self._others)])} are in '{folder}'; give each "
+                "class the same number in all of them, or add a classes.json, beside which 255 is ignored."
+            )
+
+    def said(self, found: MaskClasses) -> MaskClasses:
+        """Add a remark if 255 is ignored."""
+        count = len(self._alone) + self._beside
+        if IGNORED not in found.ignored or not count:
+            return found
+        remark = f"The value 255 of {plural(count, 'label map')} was read as ignored pixels."
+        return dataclasses.replace(found, remarks=(*found.remarks, remark))
 
 
 class _Votes:

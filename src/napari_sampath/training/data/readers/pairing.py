@@ -10,7 +10,7 @@ from ....arrays import ClassInfo
 from ....errors import DatasetError, ImageError
 from ....formats import manifest
 from ....images import list_images
-from .file_index import FileIndex, same_name, split_folders, subfolders
+from .file_index import FileIndex, same_name, split_folders, subfolders, visible_files
 from .grouping import CHANNEL
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
@@ -53,6 +53,10 @@ class Pairs:
     unlabelled: tuple[Path, ...]
     label_folders: tuple[Path, ...]
     """Folders in which labels were searched for, apart from those of the images."""
+    doubts: tuple[str, ...] = ()
+    """See `ImageListing.doubt`."""
+    unused: tuple[Path, ...] = ()
+    """Masks in `label_folders` that belong to no image."""
 
 
 class _LabelFolder:
@@ -67,6 +71,12 @@ class _LabelFolder:
                 self._entries = manifest.load(folder / manifest.MANIFEST)
             except ImageError:  # It is another kind of file, such as a list of classes.
                 self._entries = {}
+
+    def masks(self) -> list[Path]:
+        """List the masks, unless the folder is an export."""
+        if self._entries:
+            return []
+        return [path for path in visible_files(self.folder) if path.suffix.lower() in MASK_SUFFIXES]
 
     def find(self, image: Path, names: Sequence[str], split: str) -> Pair | None:
         """Find the labels of an image: those of an export, or the first of several files."""
@@ -96,19 +106,34 @@ def find_pairs(folder: Path, suffixes: Sequence[str]) -> Pairs:
     """
     pairs: list[Pair] = []
     unlabelled: list[Path] = []
-    label_folders: list[Path] = []
+    label_folders: list[_LabelFolder] = []
+    doubts: list[str] = []
     for images, places, split in _places(folder):
         searched = [_LabelFolder(place) for place in places]
         beside = _LabelFolder(images)
-        label_folders += places
-        for path in list_images(images).paths:
+        label_folders += searched
+        listing = list_images(images)
+        doubts += [listing.doubt] if listing.doubt else []
+        for path in listing.paths:
             pair = _find(path, split, searched, beside, suffixes)
             if pair is None:
                 unlabelled.append(path)
             else:
                 pairs.append(pair)
     check_distinct(pairs)
-    return Pairs(tuple(pairs), tuple(unlabelled), tuple(label_folders))
+    folders = {place.folder: place for place in label_folders}
+    stems = {stem for path in (*unlabelled, *(pair.image for pair in pairs)) for stem in _stems(path)}
+    unused = [file for place in folders.values() for file in place.masks() if not _mask_stems(file) & stems]
+    return Pairs(tuple(pairs), tuple(unlabelled), tuple(folders), tuple(doubts), tuple(unused))
+
+
+def _stems(image: Path) -> list[str]:
+    return [image.stem, image.name, image.stem.removesuffix(CHANNEL)]
+
+
+def _mask_stems(mask: Path) -> set[str]:
+    """Return the names of images to which a mask may belong."""
+    return {mask.stem, *(mask.stem.removesuffix(end) for end in MASK_ENDINGS)}
 
 
 def check_distinct(pairs: Sequence[Pair]) -> None:
@@ -143,7 +168,7 @@ def _find(
     beside: _LabelFolder,
     suffixes: Sequence[str],
 ) -> Pair | None:
-    stems = (image.stem, image.name, image.stem.removesuffix(CHANNEL))
+    stems = _stems(image)
     same = [f"{stem}{suffix}" for stem in stems for suffix in MASK_SUFFIXES]
     masks = [f"{stem}{end}{suffix}" for stem in stems for end in MASK_ENDINGS for suffix in MASK_SUFFIXES]
     others = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]

@@ -50,15 +50,20 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = 
         )
     if found.unlabelled and found.label_folders:
         path = found.unlabelled[0]
+        file = path.stem + (found.pairs[0].labels.suffix if found.pairs else ".png")
         raise DatasetError(
-            f"The image '{path.stem}' has no label map in '{found.label_folders[0]}'; add '{path.stem}.png', or remove "
+            f"The image '{path.stem}' has no label map in '{found.label_folders[0]}'; add '{file}', or remove "
             "the image."
         )
     groups = Groups(folder, rows)
-    remarks: tuple[str, ...] = ()
-    if found.unlabelled:
-        names = ", ".join(path.name for path in found.unlabelled[:5])
-        remarks = (f"Left out: {plural_of(len(found.unlabelled), 'images')} without a label file ({names}).",)
+    remarks = found.doubts
+    for paths, reason in (
+        (found.unlabelled, "images without a label file"),
+        (found.unused, "masks without an image"),
+    ):
+        if paths:
+            names = ", ".join(path.name for path in paths[:5])
+            remarks += (f"Left out: {plural_of(len(paths), reason)} ({names}).",)
     note = "" if groups.any_group() else unknown_groups(folder)
     samples = [_sample(pair, groups) for pair in found.pairs]
     exports = {pair.image: pair.export for pair in found.pairs if pair.export is not None}
