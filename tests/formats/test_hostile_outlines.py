@@ -80,3 +80,13 @@ def test_many_corners_and_many_large_objects_cost_bounded_work(tmp_path: Path) -
     with pytest.raises(SampathError, match="cover more than"):
         import_objects(path, hw=(1000, 1000))
     assert time.process_time() - start < 20
+
+
+def test_more_objects_than_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    outside = [[100, 100], [120, 100], [120, 120]]  # Objects beside the image, as in a file of a whole slide.
+    path.write_text(json.dumps([*[feature(RING)] * 256, *[feature(outside)] * 500]))
+    assert len(import_objects(path, hw=(16, 16)).items) == 1
+    path.write_text(json.dumps([feature(RING)] * 257))
+    with pytest.raises(SampathError, match=r"has more objects than the image has pixels \(256\); check that"):
+        import_objects(path, hw=(16, 16))

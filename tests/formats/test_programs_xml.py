@@ -235,6 +235,10 @@ def test_xml_that_could_read_other_files_or_never_end_is_refused(tmp_path: Path)
     for content, match in (
         (bomb, "declares a document type"),
         (external, "declares a document type"),
+        (
+            b'<Annotations><a b="' + b"x" * 9_000_000 + b'"/></Annotations>',
+            "has a tag of more than 8,388,608 bytes",
+        ),
         (b"<Annotations>" + b"<a>" * 40 + b"</a>" * 40 + b"</Annotations>", "nested more than 32 deep"),
         (asap([("Polygon", "a", TRIANGLE)])[:-30], "is not XML or is damaged"),
         (b'<?xml version="1.0" encoding="no-such"?><Annotations/>', "none of the formats|is not XML"),
@@ -291,7 +295,7 @@ def test_unlisted_colours_are_refused(tmp_path: Path) -> None:
     files, _, _ = mask_files()
     files["labelmap.txt"] = b"background:0,0,0::\ntumour:250,50,83::\n"
     with pytest.raises(
-        SampathError, match=r"has 1 colours that labelmap.txt does not list \(51,221,255\)"
+        SampathError, match=r"has 1 colour that labelmap.txt does not list \(51,221,255\)"
     ) as caught:
         import_labels(write_zip(tmp_path / "masks.zip", files), hw=HW)
     check_sentence(str(caught.value))

@@ -72,6 +72,7 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
         if mask.bitmap.size:
             number = -1 if shape.number is None else shape.number
             items.append(LabelledObject(number, numbers[shape.class_name], mask, shape.details))
+            budget.check_count(len(items))
     items = _number_objects(items)
     items = _order(items, shapes, options, counts)
     points = marked_points(shapes, numbers, placement)
@@ -92,6 +93,7 @@ class _Budget:
 
     def __init__(self, hw: tuple[int, int] | None, path: Path) -> None:
         image_px = 0 if hw is None else hw[0] * hw[1]
+        self._objects = image_px or _MASK_PX
         self._limit = min(max(_MASK_PX, _MASK_IMAGES * image_px), _MOST_MASK_PX)
         self._used = 0
         self._path = path
@@ -107,6 +109,14 @@ class _Budget:
             raise ImageError(
                 f"The objects of '{self._path}' cover more than {self._limit:,} px together; "
                 "check that it belongs to this image, or split it."
+            )
+
+    def check_count(self, objects: int) -> None:
+        """Raise an `ImageError` if there are more objects in the image than pixels, so that many must be hidden."""
+        if objects > self._objects:
+            raise ImageError(
+                f"'{self._path}' has more objects than the image has pixels ({self._objects:,}); check that it belongs "
+                "to this image."
             )
 
 

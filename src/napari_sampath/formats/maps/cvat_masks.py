@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ImageError, refuse
+from ...files.messages import plural
 from ...rasters import read_raster
 from ..class_numbers import FileClass, add_to_table
 from ..foreign import Color, choose_image, other_name
@@ -137,8 +138,8 @@ def _to_labels(label_map: bytes, class_file: Path, object_file: Path | None, sho
     if unknown:
         text = ", ".join(f"{value >> 16},{value >> 8 & 255},{value & 255}" for value in unknown[:3])
         refuse(
-            shown,
-            f"has {len(unknown)} colours that {_LABEL_MAP} does not list ({text})",
+            class_file,
+            f"has {plural(len(unknown), 'colour')} that {_LABEL_MAP} does not list ({text})",
             "export the masks as PNG, unsmoothed and with their own label map",
         )
     lookup = np.array([ids[int(value)] for value in values], dtype=np.uint8)

@@ -16,6 +16,8 @@ MAX_DEPTH = 32
 _MAX_TEXT = 1000
 """Maximum length of the text of an element, in characters; longer text is cut, because only names are needed."""
 _CHUNK_BYTES = 2**18
+_MAX_TAG_BYTES = 2**23
+"""Longest tag or comment in bytes. Versions of expat before 2.6 start again with it at each chunk."""
 
 
 def elements(stream: BinaryIO, path: Path) -> Iterator[tuple[bool, Element]]:
@@ -31,11 +33,13 @@ def elements(stream: BinaryIO, path: Path) -> Iterator[tuple[bool, Element]]:
         True and the element at its start; False and the same element at its end.
 
     Raises:
-        ImageError: If it is not XML or too deeply nested, or declares a document type, which can define
-            entities.
+        ImageError: If it is not XML or too deeply nested, has too long a tag, or declares a document type, which can
+            define entities.
     """
     stack: list[Element] = []
     queue: list[tuple[bool, Element]] = []
+
+    unparsed = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         if len(stack) >= MAX_DEPTH:
@@ -50,6 +54,8 @@ def elements(stream: BinaryIO, path: Path) -> Iterator[tuple[bool, Element]]:
         queue.append((False, stack.pop()))
 
     def text(data: str) -> None:
+        nonlocal unparsed
+        unparsed = 0
         stack[-1].text = ((stack[-1].text or "") + data)[:_MAX_TEXT]
 
     def doctype(*_: Any) -> NoReturn:
@@ -61,7 +67,11 @@ def elements(stream: BinaryIO, path: Path) -> Iterator[tuple[bool, Element]]:
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text, doctype
     try:
         while chunk := stream.read(_CHUNK_BYTES):
+            unparsed += len(chunk)
             parser.Parse(chunk, False)
+            unparsed = 0 if queue else unparsed
+            if unparsed > _MAX_TAG_BYTES:
+                refuse(path, f"has a tag of more than {_MAX_TAG_BYTES:,} bytes", "export it again")
             yield from queue
             queue.clear()
         parser.Parse(b"", True)
