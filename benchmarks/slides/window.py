@@ -133,6 +133,8 @@ def _moving(window: SlideViewer, quick: bool) -> tuple[float, tuple[int, int]]:
             )
         items.append((AnnotatedObject(session.document.next_id + number - 1, 1, "head", 0.9), mask))
     session.do(Add(tuple(items)))
+    sync = window.state.annotator.layer_sync
+    wait_until(lambda: not sync._painter._waiting, 60, "the objects to be painted")
     window.wait(2.0)
     meter = StallMeter()
     for row, col, zoom in _places(session.hw, quick):

@@ -95,6 +95,11 @@ def test_features_equal_local_ones_to_the_bit(remote_model: Model, address: str,
     assert said == []
 
 
+def test_a_server_without_encryption_is_not_called_untrusted(address: str, token_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\(it does not encrypt; give http://"):
+        connect(address.replace("http://", "https://"), token_file)
+
+
 @pytest.mark.parametrize("expired", [False, True])
 def test_tls_checks_the_certificate(expired: bool, token_file: Path, tmp_path: Path) -> None:
     authority = trustme.CA()
@@ -352,7 +357,7 @@ def test_token_files_are_created_and_checked(tmp_path: Path) -> None:
     if os.name == "posix":
         assert path.stat().st_mode & 0o777 == 0o600
         path.chmod(0o644)
-        with pytest.raises(ConfigError, match="chmod 600"):
+        with pytest.raises(ConfigError, match=r"^Others can read .*run 'chmod 600 [^;]*$"):
             read_token(path)
         path.chmod(0o600)
     path.write_text("short")

@@ -46,6 +46,8 @@ def read_token(path: Path) -> tuple[str, bool]:
                 f"Others can read the token file '{path}'; run 'chmod 600 {path}', or give a new name to create one."
             )
         token = read_regular(path, MAX_TOKEN_BYTES).decode("ascii").strip()
+    except ConfigError:  # It is a ValueError, too.
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"The token file '{path}' cannot be used ({error}); give a new name in your own folder to create one."

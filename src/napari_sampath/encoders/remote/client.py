@@ -280,6 +280,8 @@ def _text(answer: requests.Response) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
+        if not any(word in str(error).lower() for word in ("certificate", "hostname")):
+            return "it does not encrypt; give http:// for the end of an SSH tunnel"
         return "its certificate is not trusted; give that of your laboratory with --ca"
     if isinstance(error, requests.Timeout):
         return "it does not answer in time"
