@@ -10,6 +10,7 @@ from .predict import load_model as load_model
 from .predict import segment as segment
 from .predict import segment_everything as segment_everything
 from .predict import segment_instances as segment_instances
+from .predict import text_prompt as text_prompt
 from .training import evaluate as evaluate
 from .training import train as train
 from .training.prompts.adaptation.dataset import adapt as adapt

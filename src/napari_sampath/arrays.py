@@ -27,6 +27,8 @@ GRID = 64
 """Side of a feature map of one tile, in cells."""
 LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
+TOKEN_CHANNELS = 256
+"""Length of a token of the prompt decoder."""
 IMAGE = "image"
 """Name of the map that holds the encoder's input image, (3, S, S), for heads that read pixels."""
 DEPTH = "depth"
@@ -83,6 +85,8 @@ class Prompts:
     """(4,) float64, (x0, y0, x1, y1) in image pixels with x0 < x1 and y0 < y1."""
     mask_logits: FloatArray | None = None
     """(256, 256) float32 logits in the tile's padded square: a mask prompt or a previous prediction."""
+    text: FloatArray | None = None
+    """(256,) float32, the prompt that `text_prompt` makes of a text."""
 
     @classmethod
     def make(
@@ -91,6 +95,7 @@ class Prompts:
         labels: Sequence[int] | npt.ArrayLike | None = None,
         box: Sequence[float] | npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        text: npt.ArrayLike | None = None,
     ) -> Prompts:
         """Check and convert prompts.
 
@@ -99,6 +104,7 @@ class Prompts:
             labels: (N,) 1 or 0 for each point; all positive if left out.
             box: (x0, y0, x1, y1) in image pixels; corners in any order.
             mask: (256, 256) or (1, 256, 256) logits.
+            text: (256,) prompt of `text_prompt`.
 
         Raises:
             PromptError: If there is no prompt, or one is malformed.
@@ -119,11 +125,12 @@ class Prompts:
             )
         corners = None if box is None else _check_box(box)
         logits = None if mask is None else _check_mask(mask)
+        token = None if text is None else _check_text(text)
         if not np.isfinite(xy).all():
             raise PromptError("A point has a coordinate that is not finite; give (x, y) in pixels.")
-        if len(xy) == 0 and corners is None and logits is None:
-            raise PromptError("There is no prompt; give at least one point, a box or a mask.")
-        return cls(xy, point_labels, corners, logits)
+        if len(xy) == 0 and corners is None and logits is None and token is None:
+            raise PromptError("There is no prompt; give at least one point, a box, a mask or a text.")
+        return cls(xy, point_labels, corners, logits, token)
 
 
 def _check_box(box: Sequence[float] | npt.ArrayLike) -> FloatArray:
@@ -146,6 +153,16 @@ def _check_mask(mask: npt.ArrayLike) -> FloatArray:
     if not np.isfinite(logits).all():
         raise PromptError("The mask prompt holds values that are not finite; give finite logits.")
     return logits
+
+
+def _check_text(text: npt.ArrayLike) -> FloatArray:
+    token = np.asarray(text)
+    if token.shape != (TOKEN_CHANNELS,) or token.dtype.kind != "f" or not np.isfinite(token).all():
+        raise PromptError(
+            f"The text prompt has type {token.dtype} and shape {token.shape}; give the result of text_prompt, "
+            f"{TOKEN_CHANNELS} finite numbers."
+        )
+    return token.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

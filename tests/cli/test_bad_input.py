@@ -168,7 +168,13 @@ def test_only_the_tile_of_the_prompt_is_encoded_in_a_wide_image(sampath: Runner,
         (["--box", "10,10,400,50"], "x=400, y=50 lies outside"),
         (["--box", "-10,10,40,50"], "x=-10, y=10 lies outside"),
         (["--box", "10,10,10.5,50"], "must be at least 1 px wide"),
-        ([], "There is no prompt; give --point, --box or --mask"),
+        ([], "There is no prompt; give --point, --box, --mask or --text"),
+        (
+            ["--text", "a gland"],
+            "were not trained with text prompts; train them with 'sampath tune --prompt clip'",
+        ),
+        (["--box", "9,9,40,50", "--text-model", "plip"], "give --text, or leave out --text-model"),
+        (["--text", "a gland", "--high-resolution"], "--high-resolution needs a place in the image"),
     ],
 )
 def test_invalid_prompts_are_rejected(

@@ -13,6 +13,7 @@ from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
 
 POINTS = torch.tensor([[[500.0, 400.0], [100.0, 90.0]], [[30.0, 900.0], [700.0, 610.0]]])
 LABELS = torch.tensor([[1, 0], [1, 1]])
+TEXT = torch.randn(2, 1, 256, generator=torch.Generator().manual_seed(4))
 BOXES = torch.tensor([[200.0, 100.0, 640.0, 480.0], [10.0, 20.0, 300.0, 1000.0]])
 
 
@@ -43,8 +44,11 @@ def sams_answer(
     boxes: Tensor | None,
     masks: Tensor | None,
     multimask: bool,
+    text: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
+    if text is not None:
+        sparse = torch.cat([sparse.expand(len(text), -1, -1), text], dim=1)
     answer: tuple[Tensor, Tensor] = sam.mask_decoder(
         image_embeddings=embedding[None],
         image_pe=sam.prompt_encoder.get_dense_pe(),
@@ -57,7 +61,17 @@ def sams_answer(
 
 @pytest.mark.parametrize("multimask", [True, False, None])
 @pytest.mark.parametrize(
-    "kinds", ["points", "boxes", "masks", "points boxes", "points masks", "points boxes masks"]
+    "kinds",
+    [
+        "points",
+        "boxes",
+        "masks",
+        "points boxes",
+        "points masks",
+        "points boxes masks",
+        "text",
+        "points masks text",
+    ],
 )
 @torch.inference_mode()
 def test_batches_equal_sams(
@@ -66,10 +80,11 @@ def test_batches_equal_sams(
     points = (POINTS, LABELS) if "points" in kinds else None
     boxes = BOXES if "boxes" in kinds else None
     mask_prompts = masks if "masks" in kinds else None
+    text = TEXT if "text" in kinds else None
     active = decoder.activate(embedding)
-    logits, scores = decoder(active, points, boxes, mask_prompts, multimask)
+    logits, scores = decoder(active, points, boxes, mask_prompts, multimask, text)
     answers = [
-        sams_answer(sam, embedding, points, boxes, mask_prompts, several)
+        sams_answer(sam, embedding, points, boxes, mask_prompts, several, text)
         for several in ([False, True] if multimask is None else [multimask])
     ]
     expected, expected_scores = (torch.cat(values, dim=1) for values in zip(*answers, strict=True))
@@ -83,6 +98,7 @@ def test_batches_equal_sams(
             None if boxes is None else boxes[index : index + 1],
             None if mask_prompts is None else mask_prompts[index : index + 1],
             multimask,
+            None if text is None else text[index : index + 1],
         )
         torch.testing.assert_close(single[0], logits[index], atol=1e-4, rtol=0)
         torch.testing.assert_close(score[0], scores[index], atol=1e-5, rtol=0)

@@ -20,6 +20,7 @@ from ..config import load_config
 from ..geometry import Frame
 from ..jobs import Job
 from ..registry import Registry
+from .text_projection import TextProjection
 
 SAM_MEAN = (123.675, 116.28, 103.53)
 """Mean of each channel, RGB in 0..255."""
@@ -130,18 +131,21 @@ class Encoder(nn.Module, ABC):
 
 @dataclass(frozen=True, slots=True)
 class EncoderParts:
-    """An encoder and, if it has them, SAM's prompt encoder and mask decoder."""
+    """An encoder and, if it has them, SAM's prompt encoder and mask decoder, and the layer for text prompts."""
 
     encoder: Encoder
     prompt_encoder: PromptEncoder | None = None
     mask_decoder: MaskDecoder | None = None
+    text_projection: TextProjection | None = None
+    """Layer for text prompts, if the weights were trained with them."""
 
     def modules(self) -> nn.ModuleDict:
-        """Return the parts that exist, named by SAM's prefixes."""
+        """Return the parts that exist, named by their prefixes in weights files."""
         parts = {
             "image_encoder": self.encoder,
             "prompt_encoder": self.prompt_encoder,
             "mask_decoder": self.mask_decoder,
+            "text_projection": self.text_projection,
         }
         return nn.ModuleDict({prefix: module for prefix, module in parts.items() if module is not None})
 

@@ -26,4 +26,5 @@ from .similar.tile_search import SimilarObject as SimilarObject
 from .text.classify import TextMatch as TextMatch
 from .text.classify import classify_by_text as classify_by_text
 from .text.classify import classify_by_text_job as classify_by_text_job
+from .text.prompt import text_prompt as text_prompt
 from .text.settings import TextSettings as TextSettings

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import resolve_device
 from ..encoders import registry
+from ..encoders.text.projection_file import add_projection
 from ..jobs import Job, Progress, run
 from .model import Model
 
@@ -34,9 +35,10 @@ def load_model_job(
     if entry.fetch is not None:
         path = yield from entry.fetch(path)
     yield Progress(0, 0, f"Loading {name}", "")
+    parts = add_projection(entry.build(path), path)
     if server is None:
-        return Model(entry.build(path), target, store, precision, compiled)
-    model = Model(entry.build(path), target, store, server.info.precision, compiled)
+        return Model(parts, target, store, precision, compiled)
+    model = Model(parts, target, store, server.info.precision, compiled)
     model.tiles.use_server(server)
     return model
 

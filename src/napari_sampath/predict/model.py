@@ -68,6 +68,9 @@ class Model:
         if parts.prompt_encoder is not None and parts.mask_decoder is not None:
             decoder = PromptDecoder(parts.prompt_encoder, parts.mask_decoder)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
+        self.text_projection = parts.text_projection
+        if self.text_projection is not None:
+            self.text_projection.eval().requires_grad_(False).to(self.device)
         self.store = store
         self.tiles = TileEncoder(self.encoder, self.device, self.precision, compiled)
 
@@ -200,6 +203,7 @@ class Model:
         box: Sequence[float] | npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
         multimask: bool = True,
+        text: npt.ArrayLike | None = None,
     ) -> Masks:
         """Predict masks at image resolution, equal to those of `segment_anything.SamPredictor`.
 
@@ -210,6 +214,7 @@ class Model:
             box: (x0, y0, x1, y1) in image pixels.
             mask: (256, 256) logits of a previous prediction, or a painted mask (H, W) bool of the whole image.
             multimask: True for three candidates, False for a single mask.
+            text: (256,) prompt of `text_prompt`.
 
         Returns:
             The candidates, of the size of the window that the features cover.
@@ -219,7 +224,7 @@ class Model:
         """
         if mask is not None and np.asarray(mask).dtype == np.bool_:
             mask = mask_to_logits(np.asarray(mask), features.frame)
-        logits, scores = self.decode(features, Prompts.make(points, labels, box, mask), multimask)
+        logits, scores = self.decode(features, Prompts.make(points, labels, box, mask, text), multimask)
         with prompt_threads(torch.device("cpu")):
             full = full_masks(features.frame, logits)
         return Masks(full, scores, logits)

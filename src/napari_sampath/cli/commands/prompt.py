@@ -1,4 +1,4 @@
-"""`sampath prompt`: segment one object with points, a box or a mask."""
+"""`sampath prompt`: segment one object with points, a box, a mask or a text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from ..subcommand import (
 )
 
 if TYPE_CHECKING:
-    from ...arrays import LocalMask
+    from ...arrays import FloatArray, LocalMask
+    from ...predict import Model
 
 _POINT = "X,Y"
 _BOX = "X0,Y0,X1,Y1"
@@ -61,6 +62,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rough mask with the size of the image; nonzero pixels belong to the object",
     )
+    group = parser.add_argument_group("text prompts, for weights made by 'sampath tune --prompt clip'")
+    group.add_argument(
+        "--text",
+        metavar="TEXT",
+        help="a few words that describe the object; without another prompt, the whole image is one tile",
+    )
+    group.add_argument(
+        "--text-model",
+        metavar="NAME",
+        help="text model that the weights were trained with (default: the name in the weights file)",
+    )
+    group.add_argument(
+        "--text-weights", type=Path, metavar="FILE", help="file with your own weights of the text model"
+    )
     parser.add_argument(
         "--high-resolution",
         "--closer",
@@ -73,8 +88,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     """Segment one object and write the best candidate mask."""
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
-    if not (args.point or args.negative or args.box or args.mask):
-        raise PromptError("There is no prompt; give --point, --box or --mask.")
+    has_location = bool(args.point or args.negative or args.box or args.mask)
+    if not has_location and args.text is None:
+        raise PromptError("There is no prompt; give --point, --box, --mask or --text.")
+    if args.text is None and (args.text_model or args.text_weights):
+        raise PromptError("There is no text for the text model; give --text, or leave out --text-model.")
+    if args.high_resolution and not has_location:
+        raise PromptError("--high-resolution needs a place in the image; add --point, --box or --mask.")
     image = open_image(args.image, output)
     hw = (image.pixels.shape[0], image.pixels.shape[1])
     mask_prompt = None if args.mask is None else read_mask(args.mask, hw, image.orientation)
@@ -84,25 +104,40 @@ def run(args: argparse.Namespace, output: Output) -> None:
         Prompts.make(box=args.box)  # reject an invalid box before the model is loaded
 
     model = load(args, output)
-    features = model.encode(image.pixels, tile_for(hw, locations, args.high_resolution))
+    text = None if args.text is None else _text_prompt(args, model, output)
+    corners = locations or [(0.0, 0.0), (hw[1], hw[0])]
+    features = model.encode(image.pixels, tile_for(hw, corners, args.high_resolution))
     prompts = Prompts.make(
         points=[*args.point, *args.negative],
         labels=[1] * len(args.point) + [0] * len(args.negative),
         box=args.box,
         mask=None if mask_prompt is None else model.mask_to_logits(mask_prompt, features.frame),
+        text=text,
     )
     from ...predict import local_mask
     from ...predict.decoder.candidates import best_first, corrected
 
     logits, scores = best_first(model, features, prompts)
-    # Without a box or mask, the first point selects the object; later points are corrections.
-    first = 0 if args.box or mask_prompt is not None else 1
+    # Without another prompt, the first point selects the object; later points are corrections.
+    first = 0 if args.box or mask_prompt is not None or text is not None else 1
     mask = local_mask(
         features.frame,
         corrected(logits[0], prompts.points_xy[first:], prompts.labels[first:], features.frame),
     )
     write_atomically(args.output, raster_writer(mask.to_dense(hw).astype(np.uint8) * 255, suffix))
     _report(args, output, mask, float(scores[0]), model.name)
+
+
+def _text_prompt(args: argparse.Namespace, model: Model, output: Output) -> FloatArray:
+    """Load the text model, and convert the text to a prompt."""
+    from ...config import load_config
+    from ...encoders.text.loading import load_text_model_job
+    from ...predict.text.prompt import find_projection, text_prompt
+
+    trained_with = find_projection(model).text_model.name
+    name = args.text_model or trained_with
+    text_model = output.run(load_text_model_job(name, args.text_weights, load_config().device))
+    return text_prompt(args.text, model, text_model)
 
 
 def _report(args: argparse.Namespace, output: Output, mask: LocalMask, score: float, model: str) -> None:
@@ -169,7 +204,7 @@ def _extent(mask: BoolArray | None) -> list[tuple[float, ...]]:
 
 
 SUBCOMMAND = Subcommand(
-    "segment one object with points, a box or a mask",
+    "segment one object with points, a box, a mask or a text",
     "sampath prompt tissue.png --box 120,80,260,210 --negative 200,90 -o mask.png",
     arguments,
     run,

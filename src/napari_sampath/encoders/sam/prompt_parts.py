@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor
 
 from ...arrays import GRID
 from ...geometry import INPUT_PX
@@ -40,3 +42,20 @@ def build_mask_decoder(kind: type[MaskDecoder] = MaskDecoder) -> MaskDecoder:
         iou_head_depth=3,
         iou_head_hidden_dim=256,
     )
+
+
+def with_text(sparse: Tensor, dense: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Add tokens of texts to embedded prompts.
+
+    Args:
+        sparse: (B, N, 256), or (1, 0, 256) if there are no other prompts.
+        dense: (B, 256, h, w), or (1, 256, h, w) if there are no other prompts.
+        text: (B, 1, 256); None changes nothing.
+
+    Returns:
+        Sparse embeddings (B, N + 1, 256) and dense ones (B, 256, h, w).
+    """
+    if text is None:
+        return sparse, dense
+    count = len(text)
+    return torch.cat([sparse.expand(count, -1, -1), text], dim=1), dense.expand(count, -1, -1, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ...arrays import FloatArray, UInt8Array
+from ..text_projection import TextModelId
+from ..weights.weights import digest
 
 
 class TextModel:
@@ -38,6 +41,13 @@ class TextModel:
         self._preprocess, self._tokenize = preprocess, tokenize
         self.scale = float(network.logit_scale.exp())
         """Factor by which cosine similarities are multiplied before the softmax."""
+
+    @cached_property
+    def identity(self) -> TextModelId:
+        """Name, width and fingerprint; the first access takes about a second for a large model."""
+        # Buffers are left out: which of them a network has depends on the versions of its libraries.
+        weights = dict(self._network.named_parameters())
+        return TextModelId(self.name, self.embed_texts(["a"]).shape[1], digest(weights))
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return the embeddings of N texts as (N, D) float32 unit vectors."""

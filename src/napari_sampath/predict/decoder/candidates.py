@@ -35,7 +35,7 @@ def best_first(model: PromptModel, features: Features, prompts: Prompts) -> tupl
     Masks are sorted by the number of points that they satisfy, then by predicted IoU, with empty masks after others.
     A single point is ambiguous and gets SAM's three candidates. Several points, or a box with points, get the best of
     all four masks, because satisfied points are a better criterion than predicted IoU. A box
-    without points, or a mask with at most one point, gets SAM's single mask.
+    without points, or a mask with at most one point, gets SAM's single mask. A text counts as a point.
 
     Args:
         model: A promptable model.
@@ -127,6 +127,7 @@ def _read(logits: FloatArray, points_xy: FloatArray, frame: Frame) -> FloatArray
 def _multimask(prompts: Prompts) -> bool | None:
     """Return the `multimask` argument of `Model.decode` that suits the prompts."""
     points = len(prompts.points_xy)
-    if points > 1 or (points and prompts.box_xyxy is not None):
+    has_box, has_text = prompts.box_xyxy is not None, prompts.text is not None
+    if points > 1 or (points and (has_box or has_text)):
         return None
-    return points == 1 and prompts.mask_logits is None
+    return (points == 1 or (has_text and not has_box)) and prompts.mask_logits is None

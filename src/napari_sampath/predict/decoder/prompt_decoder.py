@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ...encoders.sam.prompt_parts import SingleMaskDecoder
+from ...encoders.sam.prompt_parts import SingleMaskDecoder, with_text
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
 from ...errors import PromptError, WeightsError
 from .cell_upscaling import Upscaling
@@ -173,9 +173,11 @@ class PromptDecoder(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         multimask: bool | None = True,
+        text: Tensor | None = None,
     ) -> Attended:
         """Run a batch of B prompts up to the predicted IoU, without upscaling; arguments as in `forward`."""
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        sparse, dense = with_text(sparse, dense, text)
         parts = self.mask_decoder
         output_tokens = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -232,6 +234,7 @@ class PromptDecoder(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         multimask: bool | None = True,
+        text: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Answer a batch of B prompts on one tile.
 
@@ -243,11 +246,12 @@ class PromptDecoder(nn.Module):
             masks: (B, 1, 256, 256) float32 logits, painted or of a previous prediction.
             multimask: True for three candidates per prompt, False for a single mask, None for all four, the single
                 mask first.
+            text: (B, 1, 256) float32 tokens of texts.
 
         Returns:
             (B, M, 256, 256) logits and (B, M) predicted IoU, M = 3, 1 or 4.
         """
-        attended = self.attend(active, points, boxes, masks, multimask)
+        attended = self.attend(active, points, boxes, masks, multimask, text)
         return self.logits(attended).unflatten(0, attended.scores.shape), attended.scores
 
     @torch.inference_mode()
@@ -259,7 +263,7 @@ class PromptDecoder(nn.Module):
         Raises:
             PromptError: If a prompt lies outside the tile.
         """
-        points, boxes, masks = None, None, None
+        points, boxes, masks, text = None, None, None, None
         if len(prompts.points_xy):
             xy = self.to_input(prompts.points_xy, features.frame)
             points = xy[None], torch.as_tensor(prompts.labels, dtype=torch.int64).to(xy.device)[None]
@@ -268,7 +272,10 @@ class PromptDecoder(nn.Module):
         if prompts.mask_logits is not None:
             painted = torch.as_tensor(prompts.mask_logits, dtype=torch.float32)
             masks = painted.to(self.position.device)[None, None]
-        logits, scores = self(self.activate(features.maps["embedding"]), points, boxes, masks, multimask)
+        if prompts.text is not None:
+            text = torch.as_tensor(prompts.text, dtype=torch.float32).to(self.position.device)[None, None]
+        active = self.activate(features.maps["embedding"])
+        logits, scores = self(active, points, boxes, masks, multimask, text)
         return logits[0].cpu().numpy(), scores[0].cpu().numpy()
 
     def to_input(self, points_xy: FloatArray, frame: Frame) -> Tensor:

@@ -42,6 +42,16 @@ class PromptTuningConfig:
     `part_px`."""
     point_share: float = setting(0.5, min=0, max=1)
     """Fraction of the windows or parts whose first prompts are points; the others start with noisy boxes."""
+    prompt: str = setting("clicks", choices=("clicks", "clip"))
+    """First prompts of objects: "clicks" for points and boxes, or "clip" to train with embeddings of crops as well, so
+    that texts can prompt the model."""
+    clip_share: float = setting(0.5, above=0, max=1)
+    """Fraction of the windows or parts whose first prompts are embeddings of crops, if `prompt` is "clip"."""
+    text_model: str = ""
+    """Text model that embeds the crops, if `prompt` is "clip": quiltnet, plip, biomedclip, hf-hub:OWNER/NAME, a folder
+    with a model that open_clip has saved, or an architecture of open_clip."""
+    text_weights: str = ""
+    """File with your own weights of the text model; empty for the published ones."""
     box_noise: float = setting(0.1, min=0, max=1)
     """Standard deviation of the noise on each side of a box, as a fraction of the object's side; 0.1 as in SAM, or less
     for tight boxes."""
@@ -80,6 +90,16 @@ class PromptTuningConfig:
         check_settings(self)
         if self.side_px % 32 or not 64 <= self.side_px <= INPUT_PX:
             raise ConfigError(f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}.")
+        if self.prompt == "clip" and not (self.text_model and self.steps):
+            raise ConfigError(
+                "prompt is 'clip', which needs a text model and steps with prompts; set text_model, for example to "
+                "quiltnet, and steps to at least 1."
+            )
+        if self.prompt != "clip" and (self.text_model or self.text_weights):
+            raise ConfigError(
+                f"prompt is '{self.prompt}', which uses no text model; set it to clip, or leave out text_model and "
+                "text_weights."
+            )
         if self.part_px % 32 or not 0 <= self.part_px <= self.side_px:
             raise ConfigError(
                 f"part_px is {self.part_px}; give a multiple of 32 up to side_px, {self.side_px}, or 0 to decode whole "

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from ...arrays import LOGITS_PX
+from ...arrays import LOGITS_PX, FloatArray
+from ...encoders.sam.prompt_parts import with_text
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder
 from ..data.simulated_clicks import (
     correcting_points,
@@ -24,6 +25,7 @@ from ..data.simulated_clicks import (
     noisy_boxes,
     random_points,
 )
+from .clip_prompts import ClipPrompts
 from .config import PromptTuningConfig
 from .windows import TOKEN_PX, Window
 
@@ -83,22 +85,26 @@ class Plan:
     """Number of iterations, including the first prompt."""
     weight: float
     """Weight of the loss of each window."""
+    clip: ClipPrompts | None = None
+    """Makes the first prompts of crops of the objects; None if they are points or boxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPrompts:
-    """Sampled objects of some windows with their first prompts: either all points or all boxes."""
+    """Sampled objects of some windows with their first prompts: all points, all boxes, or all embeddings of crops."""
 
     targets: Tensor
     """Masks (N, h, w) bool on the logit grid."""
     points: Tensor
-    """Points (N, n, 2) as (x, y), in pixels of the frame; n is 0 if the first prompts are boxes without points."""
+    """Points (N, n, 2) as (x, y), in pixels of the frame; n is 0 if the first prompts are others."""
     labels: Tensor
     """Labels (N, n) of the points: 1 on the object, 0 outside."""
     boxes: Tensor | None
     """Boxes (N, 4) XYXY in pixels of the frame, or None."""
     counts: tuple[int, ...]
     """Number of objects of each window."""
+    embeddings: FloatArray | None = None
+    """Embeddings (N, D) of the crops of the objects, or None."""
 
     @classmethod
     def sample(
@@ -111,13 +117,18 @@ class FirstPrompts:
         device: torch.device,
     ) -> FirstPrompts:
         """Sample objects and their first prompts from windows of the same size with at least one object each."""
-        masks, counts = [], []
+        masks, counts, objects = [], [], []
         for window in windows:
             count = min(plan.objects, len(window.prompted))
             chosen = torch.as_tensor(rng.choice(window.prompted, size=count, replace=False), device=device)
             masks.append(torch.as_tensor(window.instances, device=device) == chosen[:, None, None])
             counts.append(count)
+            objects += [(window, number) for number in chosen.tolist()]
         targets = torch.cat(masks)
+        if plan.clip is not None:
+            embeddings = plan.clip.crops.embed([window.source(number) for window, number in objects])
+            nothing = torch.zeros(len(targets), 0, device=device)
+            return cls(targets, nothing[..., None].expand(-1, 0, 2), nothing, None, tuple(counts), embeddings)
         offset_xy, generator = offset_px(offset_tokens), generator_on(device, rng)
         if boxed:
             boxes = noisy_boxes(targets, offset_xy, generator, plan.config.box_noise)
@@ -126,6 +137,13 @@ class FirstPrompts:
         draw = inner_points if plan.config.inner_points else random_points
         points = draw(targets, offset_xy, generator)[:, None]
         return cls(targets, points, torch.ones_like(points[..., 0]), None, tuple(counts))
+
+    @property
+    def kind(self) -> str:
+        """Kind of the first prompts: "point", "box" or "clip"."""
+        if self.embeddings is not None:
+            return "clip"
+        return "point" if self.boxes is None else "box"
 
     def weights(self, plan: Plan) -> Tensor:
         """Return the weight (N,) of the loss of each object; those of a window have the same sum for all windows."""
@@ -177,7 +195,10 @@ def train_objects(
     report = {"loss": weights.new_zeros(())}
     for iteration in range(iterations):
         prompts = (points, labels) if points.shape[1] else None
-        logits, scores = decode(prompts, first.boxes, previous)
+        text = None
+        if plan.clip is not None and first.embeddings is not None:
+            text = plan.clip.tokens(first.embeddings)
+        logits, scores = decode(prompts, first.boxes, previous, text)
         per_object = prompt_loss(logits, scores, truth, ambiguous=iteration == 0)
         loss = (per_object * weights).sum() / iterations
         loss.backward()
@@ -189,9 +210,7 @@ def train_objects(
         previous = logits.detach()[torch.arange(len(truth), device=device), index]
         report["loss"] = report["loss"] + loss.detach() / (plan.weight * len(first.counts))
         if iteration == 0:
-            report["point IoU" if first.boxes is None else "box IoU"] = true_iou(
-                previous[:, None], truth
-            ).mean()
+            report[f"{first.kind} IoU"] = true_iou(previous[:, None], truth).mean()
         if iteration + 1 < iterations and iteration + 1 not in mask_only:
             point, label = correcting_points(previous > 0, first.targets, offset_xy, generator)
             points = torch.cat([points, point[:, None]], dim=1)
@@ -205,7 +224,9 @@ def _decoder_on_windows(
     embeddings: Tensor,
     windows: Tensor,
     offset: tuple[int, int],
-) -> Callable[[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]:
+) -> Callable[
+    [tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]
+]:
     """Return a decoder for a part of the token grid, with the positional encoding of that part.
 
     `embeddings` are (W, 256, g, g), and `windows` the index (N,) of each object's window.
@@ -217,10 +238,14 @@ def _decoder_on_windows(
     nothing = embeddings.new_zeros(1, *embeddings.shape[1:])
 
     def decode(
-        points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, previous: Tensor | None
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        previous: Tensor | None,
+        text: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         masks = None if previous is None else previous[:, None]
         sparse, dense = embed_on_window(prompt_encoder, points, boxes, masks, (rows, cols))
+        sparse, dense = with_text(sparse, dense, text)
         logits, scores = mask_decoder.predict_masks(
             image_embeddings=nothing,
             image_pe=positions,

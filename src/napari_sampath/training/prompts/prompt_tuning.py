@@ -23,6 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ...arrays import GRID
 from ...config import resolve_precision
 from ...encoders.base import Encoder, EncoderParts
+from ...encoders.text.projection_file import text_record
 from ...encoders.tiny.tiny import TinyEncoder
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
 from ...errors import ConfigError
@@ -32,12 +33,14 @@ from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ...predict.memory import is_out_of_memory
 from ..data.instances import InstanceImage
+from .clip_prompts import ClipPrompts
 from .config import PromptTuningConfig
 from .dense_targets import DenseHead, dense_loss
+from .grouping import group_parts, sample_parts
 from .interactive import FirstPrompts, Plan, train_objects
 from .schedule import Schedule, Stage, learning_rate, stage_at
 from .spreading import SpreadReader, spread_objects
-from .windows import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, sample_part
+from .windows import TOKEN_PX, Pools, Window, compose
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +53,13 @@ AUXILIARY = ("dense_head.", "spread_reader.")
 class TrainableModel(nn.Module):
     """The modules of a model under SAM's prefixes, and the auxiliary modules of the warm-up."""
 
-    def __init__(self, parts: EncoderParts, kinds: int) -> None:
+    def __init__(self, parts: EncoderParts, kinds: int, clip: ClipPrompts | None = None) -> None:
         super().__init__()
         self.image_encoder: Encoder = parts.encoder
         self.prompt_encoder = parts.prompt_encoder
         self.mask_decoder = parts.mask_decoder
+        self.text_projection = parts.text_projection
+        self.clip = clip
         self.dense_head = DenseHead(kinds)
         self.spread_reader = SpreadReader()
 
@@ -66,17 +71,24 @@ class TrainableModel(nn.Module):
             )
         return self.prompt_encoder, self.mask_decoder
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return all weights except those of the auxiliary modules, keyed by their names in a weights file."""
+    def weights(self, frozen: bool = True) -> dict[str, Tensor]:
+        """Return all weights except those of the auxiliary modules, keyed by their names in a weights file.
+
+        If `frozen` is False, weights that are not trained are left out.
+        """
         rename = self.image_encoder.name_in_file
+        left_out = set() if frozen else {name for name, p in self.named_parameters() if not p.requires_grad}
         return {
-            rename(key): value for key, value in self.state_dict().items() if not key.startswith(AUXILIARY)
+            rename(key): value
+            for key, value in self.state_dict().items()
+            if key not in left_out and not key.startswith(AUXILIARY)
         }
 
     def freeze_others(self, prefixes: str) -> None:
         """Freeze all weights and running statistics except those under the given prefixes.
 
-        `prefixes` is comma-separated; "all" freezes nothing. Raises a `ConfigError` if a prefix matches no weight.
+        `prefixes` is comma-separated; "all" freezes nothing. The layer for text prompts is trained if there are prompts
+        of crops. Raises a `ConfigError` if a prefix matches no weight.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(AUXILIARY)]
@@ -88,8 +100,9 @@ class TrainableModel(nn.Module):
                 f"train_only is '{unknown[0]}', but no weight has this prefix; choose all, {', '.join(parts)} or a "
                 "longer prefix."
             )
+        always = AUXILIARY if self.clip is None else (*AUXILIARY, "text_projection.")
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(AUXILIARY))
+            parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(always))
         for module in self.modules():
             if not any(parameter.requires_grad for parameter in module.parameters()):
                 module.eval()
@@ -110,9 +123,13 @@ class TuningResult:
 
 
 def tune(
-    parts: EncoderParts, images: list[InstanceImage], config: PromptTuningConfig, save: Path | None = None
+    parts: EncoderParts,
+    images: list[InstanceImage],
+    config: PromptTuningConfig,
+    save: Path | None = None,
+    clip: ClipPrompts | None = None,
 ) -> Job[TuningResult]:
-    """Train the parts of a promptable model in place on images with objects.
+    """Train the parts of a promptable model in place on images with objects, and on prompts of crops with `clip`.
 
     The averaged weights are written to the file `save`, if given, every `save_every` steps. If the windows of a step do
     not fit in the memory of the device, this step and the following ones have half as many windows.
@@ -129,7 +146,7 @@ def tune(
             f"spread_steps is {config.spread_steps}, but {parts.encoder.info.name} has no convolutions that spread a "
             "prompt; set it to 0 for every model except sampath-tiny."
         )
-    model = TrainableModel(parts, len(pools.kinds)).to(config.device)
+    model = TrainableModel(parts, len(pools.kinds), clip).to(config.device)
     if config.spread_steps + config.steps:
         model.decoder()
     model.freeze_others(config.train_only)
@@ -149,7 +166,8 @@ def tune(
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        _average(average, model.weights(), min(config.average, (1 + step) / (10 + step)))
+        # The mean of equal weights may differ in the sign of zero, which would change the digest of a frozen encoder.
+        _average(average, model.weights(frozen=False), min(config.average, (1 + step) / (10 + step)))
         step += 1
         finished = schedule.finished(step)
         for key, value in losses.items():
@@ -161,7 +179,7 @@ def tune(
             sums = {}
             logger.info("step %d: %s", step, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
-                save_weights(save, average, dtype=parts.encoder.stored_as)
+                save_weights(save, average, text_record(parts), parts.encoder.stored_as)
         yield Progress(round(schedule.position(step)), schedule.total, stage.value, "steps")
     return TuningResult(average, history, step, config.windows)
 
@@ -236,15 +254,18 @@ def _step(
     crops = [
         (number, *part)
         for number, window in enumerate(windows)
-        for part in _parts(window, config.parts if cut and config.part_px else 0, config.part_px, rng)
+        for part in sample_parts(window, config.parts if cut and config.part_px else 0, config.part_px, rng)
     ]
-    for (side, boxed), group in _groups_of(crops, config.point_share, rng).items():
+    clip = model.clip if stage is Stage.PROMPTS else None
+    for (side, kind), group in group_parts(crops, config, clip is not None, rng).items():
         # All parts of a group are at the same random position of the frame.
         top, left = (int(start) for start in rng.integers(0, GRID - side + 1, 2))
         share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
         iterations = int(rng.integers(1, config.iterations + 1))
-        plan = Plan(config, math.ceil(config.prompts * share), iterations, 1.0 / len(crops))
-        first = FirstPrompts.sample([part for _, part, _ in group], (top, left), plan, boxed, rng, device)
+        count, used = math.ceil(config.prompts * share), clip if kind == "clip" else None
+        plan = Plan(config, count, iterations, 1.0 / len(crops), used)
+        sampled = [part for _, part, _ in group]
+        first = FirstPrompts.sample(sampled, (top, left), plan, kind == "box", rng, device)
         embeddings = torch.stack(
             [leaf[number, :, row : row + side, col : col + side] for number, _, (row, col) in group]
         )
@@ -273,34 +294,6 @@ def _inputs(encoder: Encoder, windows: list[Window]) -> Tensor:
     return torch.stack(
         [encoder.preprocess(image.cpu().numpy(), whole((side, side), input_px=side)) for image in pixels]
     )
-
-
-_Part = tuple[int, Window, tuple[int, int]]
-"""Number of a window, a part of it with objects, and the position (row, col) of the part in the window, in tokens."""
-
-
-def _groups_of(
-    crops: list[_Part], point_share: float, rng: np.random.Generator
-) -> dict[tuple[int, bool], list[_Part]]:
-    """Group parts by side in tokens and by the kind of the first prompts (True for boxes), for decoding together."""
-    groups: dict[tuple[int, bool], list[_Part]] = {}
-    for crop in crops:
-        boxed = bool(rng.random() >= point_share)
-        if crop[1].prompted:
-            groups.setdefault((crop[1].instances.shape[0] // TOKEN_CELLS, boxed), []).append(crop)
-    return groups
-
-
-def _parts(
-    window: Window, parts: int, part_px: int, rng: np.random.Generator
-) -> list[tuple[Window, tuple[int, int]]]:
-    """Sample the parts of a window to decode, each with its position (row, col) in the window, in tokens.
-
-    If `parts` is 0, the only part is the whole window.
-    """
-    if not parts or not window.prompted:
-        return [(window, (0, 0))]
-    return [sample_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:

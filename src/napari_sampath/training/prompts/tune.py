@@ -13,6 +13,9 @@ from pathlib import Path
 import torch
 
 from ...encoders import EncoderParts, registry
+from ...encoders.text.loading import load_text_model_job
+from ...encoders.text.projection_file import add_projection, text_record
+from ...encoders.text_projection import TextProjection
 from ...encoders.tiny import tiny
 from ...encoders.weights.weights import load_state_dict
 from ...errors import ConfigError, WeightsError
@@ -22,6 +25,7 @@ from ...geometry import INPUT_PX
 from ...jobs import Job
 from ..data.instances import InstanceImage
 from ..heads.checkpoint import checkpoint_path
+from .clip_prompts import ClipPrompts, CropEmbeddings
 from .config import PromptTuningConfig
 from .prompt_tuning import save_weights, tune
 
@@ -53,8 +57,8 @@ def tune_model(
             starts from the mean of all weights (Wortsman et al. 2022, "Model soups").
 
     Raises:
-        ConfigError: If the configuration does not apply to the model.
-        WeightsError: If `start` contains the weights of another model.
+        ConfigError: If the configuration does not apply to the model, or its text model needs the extra `text`.
+        WeightsError: If `start` contains the weights of another model, or was trained with another text model.
         StorageError: If the file cannot be written.
     """
     config = config or PromptTuningConfig()
@@ -64,13 +68,15 @@ def tune_model(
     if not isinstance(parts.encoder, tiny.TinyEncoder) and config.side_px != INPUT_PX:
         logger.info("%s needs whole frames, so windows have a side of %d px", model, INPUT_PX)
         config = dataclasses.replace(config, side_px=INPUT_PX)
+    parts, clip = yield from _with_clip(parts, config)
     started = time.monotonic()
-    result = yield from tune(parts, images, config, save=checkpoint_path(output))
+    result = yield from tune(parts, images, config, checkpoint_path(output), clip)
     record = {
         "model": model,
         **({"backbone": tiny.MODELS[model].backbone} if model in tiny.MODELS else {}),
         "recipe": dataclasses.asdict(config),
         "start": origin,
+        **text_record(parts),
         **({"merged": merged} if merged else {}),
         **({"stopped_after": result.steps} if result.steps < config.total_steps else {}),
         **({"windows_that_fit": result.windows} if result.windows < config.windows else {}),
@@ -105,12 +111,10 @@ def _load_start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts,
     if entry.fetch is not None:
         path = yield from entry.fetch(path)
     if model not in tiny.MODELS:
-        return entry.build(path), {"file": path.name if path else model}
+        return add_projection(entry.build(path), path), {"file": path.name if path else model}
     file = path or tiny.MODELS[model].weights
-    return _load_partial(tiny.MODELS[model].untrained(), file), {
-        "file": file.name,
-        **read_training_record(file),
-    }
+    parts = add_projection(_load_partial(tiny.MODELS[model].untrained(), file), file)
+    return parts, {"file": file.name, **read_training_record(file)}
 
 
 def _merge(
@@ -122,11 +126,36 @@ def _merge(
     weights, origins = parts.state_dict(), []
     for number, path in enumerate(others, start=2):
         other, origin = yield from _load_start(model, path)
+        if _fingerprint(other) != _fingerprint(parts):
+            raise WeightsError(
+                f"'{path}' and the weights to start from differ in their text prompts; merge only weights that were "
+                "trained with the same text model."
+            )
         origins.append(origin)
         for key, value in other.state_dict().items():
             if value.is_floating_point():
                 weights[key].lerp_(value, 1 / number)
     return origins
+
+
+def _fingerprint(parts: EncoderParts) -> str:
+    """Return the fingerprint of the text model for text prompts; empty without text prompts."""
+    return "" if parts.text_projection is None else parts.text_projection.text_model.fingerprint
+
+
+def _with_clip(
+    parts: EncoderParts, config: PromptTuningConfig
+) -> Job[tuple[EncoderParts, ClipPrompts | None]]:
+    """Load the text model, and return the parts with the layer for text prompts, which is new if they had none."""
+    if config.prompt != "clip":
+        return parts, None
+    text_model = yield from load_text_model_job(config.text_model, config.text_weights or None, config.device)
+    projection = parts.text_projection
+    if projection is None:
+        projection = TextProjection(text_model.identity)
+    projection.check(text_model.identity)
+    parts = dataclasses.replace(parts, text_projection=projection)
+    return parts, ClipPrompts(CropEmbeddings(text_model, config.seed), projection)
 
 
 def _load_partial(parts: EncoderParts, file: Path) -> EncoderParts:

@@ -34,6 +34,13 @@ class Window:
     """Index (S / 4, S / 4) uint8 of the kind of the image that each cell comes from."""
     prompted: tuple[int, ...]
     """Ids of the objects to prompt for."""
+    sources: tuple[tuple[int, InstanceImage], ...] = ()
+    """Images of the crops in ascending order, each with the number that was added to its ids."""
+
+    def source(self, number: int) -> tuple[InstanceImage, int]:
+        """Return the image that contains an object of the window, and the id of the object in this image."""
+        added, image = next(source for source in reversed(self.sources) if source[0] < number)
+        return image, number - added
 
     def part(self, row: int, col: int, side: int) -> Window:
         """Crop `side` x `side` tokens at (row, col); objects that the crop truncates are not prompted for."""
@@ -45,7 +52,7 @@ class Window:
         areas = np.bincount(np.maximum(self.instances, 0).ravel())
         remaining = np.bincount(np.maximum(instances, 0).ravel(), minlength=len(areas))
         whole = tuple(i for i in self.prompted if remaining[i] == areas[i])
-        return Window(self.pixels[px], instances, self.kinds[cells], whole)
+        return Window(self.pixels[px], instances, self.kinds[cells], whole, self.sources)
 
 
 TOKEN_PX = INPUT_PX // GRID
@@ -112,7 +119,7 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator, attempts: int 
         attempts: Maximum number of windows sampled to find one with an object to prompt for; only the last is rendered.
     """
     for _ in range(attempts):
-        crops, instances, kinds = _sample_crops(pools, side_px, rng)
+        crops, instances, kinds, sources = _sample_crops(pools, side_px, rng)
         ids, areas = np.unique(instances, return_counts=True)
         prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
         if prompted:
@@ -123,13 +130,13 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator, attempts: int 
         height, width = crop.hw
         rendered = crop.render(pools.pixels(crop.source), generator)
         pixels[top : top + height, left : left + width] = rendered
-    return Window(pixels, instances, kinds, prompted)
+    return Window(pixels, instances, kinds, prompted, tuple(sources))
 
 
 def _sample_crops(
     pools: Pools, side_px: int, rng: np.random.Generator
-) -> tuple[dict[tuple[int, int], Crop], IntArray, IntArray]:
-    """Sample the crops of a window by their position (top, left), and return the ids and kinds of its cells, too."""
+) -> tuple[dict[tuple[int, int], Crop], IntArray, IntArray, list[tuple[int, InstanceImage]]]:
+    """Sample the crops of a window by their position (top, left), and return ids, kinds and sources, too."""
     grid = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
     edges = np.linspace(0, side_px // 4, grid + 1).astype(int) * 4
     crops: dict[tuple[int, int], Crop] = {}
@@ -137,6 +144,7 @@ def _sample_crops(
     kinds = np.zeros((side_px // 4, side_px // 4), np.uint8)
     mixed = rng.random() < 0.5
     kind = pools.sample_kind(rng)
+    sources: list[tuple[int, InstanceImage]] = []
     for top, bottom in itertools.pairwise(edges.tolist()):
         for left, right in itertools.pairwise(edges.tolist()):
             if mixed:
@@ -144,9 +152,10 @@ def _sample_crops(
             crop = random_crop(pools.sample(kind, rng), bottom - top, right - left, rng)
             crops[top, left], ids = crop, crop.ids()
             cells = (slice(top // 4, bottom // 4), slice(left // 4, right // 4))
+            sources.append((int(instances.max()), crop.source))
             instances[cells] = np.where(ids > 0, ids + instances.max(), ids)
             kinds[cells] = kind
-    return crops, instances, kinds
+    return crops, instances, kinds, sources
 
 
 def random_crop(source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator) -> Crop:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ....arrays import LocalMask
 from ....encoders import EncoderParts
+from ....encoders.text.projection_file import text_record
 from ....errors import ConfigError, DatasetError
 from ....formats import DatasetFolder
 from ....formats.dataset.maps import DatasetItem
@@ -78,8 +79,11 @@ def adapt_to_dataset_job(
 def save_adapted(model: Model, path: Path) -> None:
     """Write all weights of a model with the decoder in use, for `load_model(weights=...)`; see `save_weights`."""
     if model.decoder is not None:
-        parts = EncoderParts(model.encoder, model.decoder.prompt_encoder, model.decoder.mask_decoder)
-        save_weights(path, parts.state_dict(), {"model": model.name}, model.encoder.stored_as)
+        parts = EncoderParts(
+            model.encoder, model.decoder.prompt_encoder, model.decoder.mask_decoder, model.text_projection
+        )
+        record = {"model": model.name, **text_record(parts)}
+        save_weights(path, parts.state_dict(), record, model.encoder.stored_as)
 
 
 def _tiles_job(folder: DatasetFolder, model: Model) -> Job[list[ExampleTile]]:
