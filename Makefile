@@ -49,7 +49,7 @@ results: setup
 
 evaluate-models: setup
 	@.venv/bin/python -m benchmarks.model_card --data "$${SAMPATH_DATA:-../shared/data}" --clicks 20 --high-resolution --colours 0.8 1.2 \
-		--instances 24 --card docs/model-card.md --copy src/napari_sampath/encoders/shipped/model-card.md \
+		--instances 16 --card docs/model-card.md --copy src/napari_sampath/encoders/shipped/model-card.md \
 		$(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
 
 models: setup
