@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_sampath.errors import SampathError
 from napari_sampath.formats import import_objects
+from napari_sampath.formats.class_numbers import FileClass, add_to_table
 from napari_sampath.formats.format import ReadOptions
 from support.annotation_files import HW, TRIANGLE, labelme, write, write_zip
 
@@ -157,3 +158,12 @@ def test_files_named_like_maps_of_object_numbers_hold_objects(
     assert {obj.class_id for obj in objects.items} == {1}
     as_classes = import_objects(tmp_path / name, hw=HW, options=ReadOptions(as_="classes"))
     assert len(as_classes.items) == 2 * count
+
+
+def test_names_that_differ_in_how_accents_are_stored_are_one_class() -> None:
+    composed, decomposed = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
+    for first, second in ((composed, decomposed), (decomposed, composed)):
+        numbered = add_to_table((), [FileClass(first, 3), FileClass(second, 4)])
+        assert numbered.numbers == (3, 3)
+        assert [info.name for info in numbered.classes] == [first]
+        assert add_to_table(numbered.classes, [FileClass(second, 1)]).numbers == (3,)

@@ -248,8 +248,8 @@ def test_sizes_are_compared_before_the_pixels_are_decoded(tmp_path: Path) -> Non
     check_sentence(str(caught.value), "labels")
 
 
-def grey_png(values: npt.NDArray[np.uint8], depth: int) -> bytes:
-    """A grey PNG of 2 or 4 bits, which Pillow reads but does not write."""
+def png_of_bits(values: npt.NDArray[np.uint8], depth: int, palette: bytes = b"") -> bytes:
+    """A grey PNG of few bits, or one with a short palette, which Pillow reads but does not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -259,8 +259,9 @@ def grey_png(values: npt.NDArray[np.uint8], depth: int) -> bytes:
     per_byte = 8 // depth
     packed = sum(values[:, k::per_byte] << (8 - depth * (k + 1)) for k in range(per_byte)).astype(np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in packed)
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, 0, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, 3 if palette else 0, 0, 0, 0)
+    colours = chunk(b"PLTE", palette) if palette else b""
+    parts = chunk(b"IHDR", header) + colours + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
@@ -268,8 +269,8 @@ def test_grey_values_that_readers_scale_are_said(tmp_path: Path) -> None:
     values = np.zeros((20, 24), np.uint8)
     values[2:8, 3:9], values[10:15, 12:20] = 1, 2
     files = {
-        "two.png": (grey_png(values, 2), 85, "from 0 to 3 were scaled to 0 to 255"),
-        "four.png": (grey_png(values, 4), 17, "from 0 to 15 were scaled to 0 to 255"),
+        "two.png": (png_of_bits(values, 2), 85, "from 0 to 3 were scaled to 0 to 255"),
+        "four.png": (png_of_bits(values, 4), 17, "from 0 to 15 were scaled to 0 to 255"),
         "a.pgm": (b"P5\n24 20\n5\n" + values.tobytes(), 51, "from 0 to 5 were scaled to 0 to 255"),
     }
     for name, (content, factor, remark) in files.items():
@@ -322,3 +323,15 @@ def test_a_threshold_reads_masks_with_lossy_compression(
         import_labels(path)
     labels = import_labels(path, options=ReadOptions(threshold=128))
     np.testing.assert_array_equal(labels.class_map, mask > 0)
+
+
+@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [0, 0, 0, 9, 9, 9, 255, 255, 255]])
+def test_labels_beyond_a_short_palette_do_not_vanish(tmp_path: Path, palette: list[int]) -> None:
+    values = np.zeros((20, 24), np.uint8)
+    values[2:8, 2:8] = 1
+    values[10:15, 10:15] = 7
+    (tmp_path / "a.png").write_bytes(png_of_bits(values, 8, bytes(palette)))
+    with Image.open(tmp_path / "a.png") as stored:
+        assert stored.mode == "P"
+        np.testing.assert_array_equal(np.asarray(stored), values)
+    check_labels(tmp_path / "a.png", values)

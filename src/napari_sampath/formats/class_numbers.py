@@ -3,8 +3,8 @@
 One rule for the classes of a file, of the files of a folder, of an export beside earlier exports, and of an import into
 an image:
 
-1. A class whose name is in the table gets its number from the table. Letter case and the amount of white space are
-   ignored.
+1. A class whose name is in the table gets its number from the table. Letter case, the amount of white space, and
+   whether Unicode stores an accent as a character of its own are ignored.
 2. Any other class keeps its own number if that is from 1 to 255 and no other class has it. The number of a class that
    has only a number as its name, such as "3", is that number.
 3. Otherwise it gets the lowest free number.
@@ -12,7 +12,8 @@ an image:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..arrays import ClassInfo, class_key
@@ -60,6 +61,10 @@ def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: 
     Raises:
         ClassListError: If there are more than 255 classes.
     """
+    table = tuple(table)
+    spellings = {unicodedata.normalize("NFC", info.name): info.name for info in table}
+    names = [spellings.setdefault(unicodedata.normalize("NFC", item.name), item.name) for item in given]
+    given = [replace(item, name=name) for item, name in zip(given, names, strict=True)]
     classes = {info.key: info for info in table}
     used = {info.id for info in classes.values()}
     new = {class_key(item.name): item for item in reversed(given) if class_key(item.name) not in classes}

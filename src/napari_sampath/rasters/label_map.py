@@ -129,7 +129,8 @@ def _from_grey_palette(values: npt.NDArray[Any], raster: Raster) -> tuple[npt.ND
         return values, raster
     present = np.unique(values)
     colours = palette[present]
-    if (colours != colours[:, :1]).any():
+    # Indices beyond the palette are labels without a colour.
+    if (colours != colours[:, :1]).any() or int(present[-1]) >= raster.colours:
         return values, raster
     grey = np.zeros(256, dtype=np.uint8)
     grey[present] = colours[:, 0]
