@@ -72,9 +72,10 @@ _LIMITS = """\
   new variants during training, the HGSC image added, 11 images kept back) was not better: PQ 0.481 on TNBC and 0.512
   on BBBC038, so the weights were kept. They come from an earlier version of the recipe, which gives similar weights
   but not the same. Whole-slide runs separate its objects by their shape, not by the predicted depth.
-- "Everything" misses many small, dense nuclei: on H&E fields with 27 to 295 nuclei, F1 was 0.20 to 0.54. On 16 images
-  of glands it outlined 76 of 96 glands (mean IoU 0.87), but also returned 242 other masks, so F1 was 0.37; delete those
-  before you use the result. The settings were chosen on six training images.
+- "Everything" misses many small, dense nuclei: on H&E fields with 27 to 295 nuclei, F1 was 0.20 to 0.54, in all no
+  better than a watershed on haematoxylin (0.47 and 0.49). On 16 images of glands it outlined 76 of 96 glands (mean IoU
+  0.87), but also returned 242 other masks, so F1 was 0.37; delete those before you use the result. The settings were
+  chosen on six training images.
 - `nucleus-cnn` was trained on fields of nuclei only. In H&E tissue with small nuclei (smaller than about 8 px on
   a tile of 224 px) it outlines glands or nests of tumour instead; check its result, or prompt nuclei one by one.
 """
