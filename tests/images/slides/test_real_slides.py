@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tifffile import TiffFile
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import is_slide, open_slide
@@ -63,6 +64,24 @@ def test_size_scale_and_colours_are_as_known(
         assert np.abs(slide.read((0, 0, *hw), 8).mean(axis=(0, 1)) - colour).max() < 1.5
         coarsest = slide.levels[-1]
         assert slide.read_level(levels - 1, (0, 0, *coarsest.hw)).shape == (*coarsest.hw, 3)
+
+
+def test_label_and_macro_pictures_are_never_read(tmp_path: Path) -> None:
+    """They can show a patient's name; a copy in which they are destroyed is opened and read like the slide."""
+    name = "CMU-1-Small-Region.svs"
+    content = bytearray((FOLDER / name).read_bytes())
+    with TiffFile(FOLDER / name) as file:
+        pictures = [page for page in file.pages if page.description.split()[-2] in ("label", "macro")]
+        assert len(pictures) == 2
+        for page in pictures:
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+                content[offset : offset + count] = bytes(count)
+    copy = tmp_path / name
+    copy.write_bytes(content)
+    with open_slide(FOLDER / name) as slide, open_slide(copy) as other:
+        assert other.digest == slide.digest
+        assert other.remarks == slide.remarks
+        np.testing.assert_array_equal(other.read((0, 0, *other.hw), 4), slide.read((0, 0, *slide.hw), 4))
 
 
 def test_print_resolution_is_no_scale_and_is_said() -> None:
