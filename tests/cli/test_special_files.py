@@ -61,6 +61,7 @@ READ = {
     "tune from_dataset": "tune --from-dataset {bad}",
     "tune merge": "tune --data {set} --merge {bad} {bad} -o {out}.safetensors",
     "export source": "export {bad} -o {out}",
+    "export result": "export {image} -o {out} --result {bad}",
     "import labels": "import {bad} {image}",
     "import image": "import {labels} {bad}",
     "import journal": "import {labels} {image} --journal {bad}",
@@ -150,7 +151,7 @@ def test_every_path_is_covered() -> None:
     covered = {*READ, *WRITTEN}
     # Of these, the same code reads the file as in a command that is covered.
     models = ("demo", "everything", "segment", "similar", "evaluate", "bench", "import", "serve")
-    covered |= {f"{name} weights" for name in models}
+    covered |= {f"{name} weights" for name in models} | {"prompt text_weights", "tune text_weights"}
     # Tokens and certificates are tested with the server.
     covered |= {
         f"{name} {file}" for name in SUBCOMMANDS for file in ("token_file", "ca", "certificate", "key")
@@ -167,6 +168,7 @@ def test_every_path_is_covered() -> None:
         "evaluate html",
         "train output",
         "tune output",
+        "slide output",  # `sampath slide pyramid` replaces no file.
     }
     for name, subcommand in SUBCOMMANDS.items():
         parser = argparse.ArgumentParser()

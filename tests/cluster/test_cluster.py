@@ -288,6 +288,25 @@ def test_a_block_that_loses_its_workers_is_named_and_the_run_goes_on(
     )
 
 
+def test_a_run_goes_on_after_its_only_worker_was_replaced(tmp_path: Path) -> None:
+    def compute(name: str) -> None:
+        if name == "0_1" and not (tmp_path / "lost").exists():
+            (tmp_path / "lost").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        (tmp_path / name).touch()
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    with cluster, distributed.Client(cluster) as client, client.as_current():
+        workers = sorted(client.nthreads())
+        work = {"0_0": 1, "0_1": 1, "1_0": 1}
+        failed = run(
+            running._mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name)
+        )
+        assert sorted(client.nthreads()) != workers
+    assert failed == {}
+    assert {path.name for path in tmp_path.iterdir()} == {*work, "lost"}
+
+
 @pytest.mark.parametrize("order", ["0123", "1032", "0213"])
 def test_the_next_block_begins_while_one_is_written(
     order: str, slide: Path, expected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 """How long to wait for the scheduler and for its first worker, in seconds."""
 _POLL_S = 0.5
+_RESULT_S = 10.0
+"""Longest wait for a result, which can be lost with its worker after its task has finished."""
 """Interval of progress reports in seconds."""
 
 
@@ -218,21 +220,20 @@ def _mapped(
     total, done, failed = sum(work.values()), 0, {}
     yield Progress(0, total, label, unit)
     futures = _submitted(client, workers, function, work, with_next)
-    pending, again = set(futures), dict[str, Any]()
+    pending, again = set(futures), set[str]()
     try:
         while pending:
-            finished, pending = _waited(pending, label)
+            workers, moved = _moved(client, workers, pending, futures, function)
+            finished, pending = _waited(moved, label)
             for future in finished:
                 name = futures[future]
-                error = future.exception()
-                if _is_lost(error) and name not in again:
-                    # All tasks that a lost worker had got are blamed; one by one, only the one that ends it is.
-                    again[name] = client.submit(function, name, pure=False)
-                    futures[again[name]] = name
-                    pending = {*pending, again[name]}
+                error, result, waits = _outcome(client, future, function, name, again)
+                if waits is not None:
+                    futures[waits] = name
+                    pending = {*pending, waits}
                     continue
                 if error is None:
-                    on_result(future.result())
+                    on_result(result)
                 else:
                     failed[name] = _message(name_of(name), error)
                 done += work[name]
@@ -257,6 +258,46 @@ def _submitted(
         names = (name, following) if with_next else (name,)
         futures[client.submit(function, *names, pure=False, **place)] = name
     return futures
+
+
+def _outcome(
+    client: Any, future: Any, function: Callable[..., Any], name: str, again: set[str]
+) -> tuple[BaseException | None, Any, Any]:
+    """Return the error and the result of a finished task, and the future to wait for if it has to be waited for again.
+
+    `again` has the names that were submitted a second time.
+    """
+    try:
+        error = future.exception(_RESULT_S)
+        result = future.result(_RESULT_S) if error is None else None
+    except TimeoutError:  # The result is lost or late.
+        return None, None, future
+    if not _is_lost(error) or name in again:
+        return error, result, None
+    # All tasks that a lost worker had got are blamed; one by one, only the one that ends it is.
+    again.add(name)
+    return None, None, client.submit(function, name, pure=False)
+
+
+def _moved(
+    client: Any,
+    workers: Sequence[str],
+    pending: set[Any],
+    futures: dict[Any, str],
+    function: Callable[..., Any],
+) -> tuple[Sequence[str], set[Any]]:
+    """Submit the pending tasks again if all workers have been replaced; returns the workers and the pending tasks.
+
+    Tasks with a preferred worker, even if others are allowed, wait for ever if there was no worker at all for a moment,
+    as when a single worker is lost and started again (distributed 2026.8, state "no-worker").
+    """
+    present = sorted(client.nthreads())
+    if not present or set(present) & set(workers):
+        return workers, pending
+    client.cancel(list(pending), force=True)
+    moved = {client.submit(function, futures[future], pure=False): futures[future] for future in pending}
+    futures |= moved
+    return present, set(moved)
 
 
 def _waited(pending: set[Any], label: str) -> tuple[set[Any], set[Any]]:
