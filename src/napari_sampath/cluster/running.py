@@ -291,7 +291,9 @@ def _moved(
     Tasks with a preferred worker, even if others are allowed, wait for ever if there was no worker at all for a moment,
     as when a single worker is lost and started again (distributed 2026.8, state "no-worker").
     """
-    present = sorted(client.nthreads())
+    present: list[str] = []
+    with contextlib.suppress(Exception):  # If the connection is lost, `_waited` says so.
+        present = sorted(client.nthreads())
     if not present or set(present) & set(workers):
         return workers, pending
     client.cancel(list(pending), force=True)
