@@ -117,8 +117,10 @@ class PanelHeader(QWidget):
         image, session = self._state.image, self._state.session
         is_stated = image is None or session is None or mpp_of(image) is not None
         self.pixel_size_button.setVisible(not is_stated)
-        # The button takes the place of the label until a size is known.
-        self.magnification.setVisible(is_stated or (session is not None and session.files.mpp is not None))
+        # The button takes the place of the label until a size is known, and then leaves room for the name of the image.
+        is_known = is_stated or (session is not None and session.files.mpp is not None)
+        self.magnification.setVisible(is_known)
+        self.pixel_size_button.setText("…" if is_known else "Pixel size…")
 
     def _ask_pixel_size(self) -> None:
         session = self._state.session
