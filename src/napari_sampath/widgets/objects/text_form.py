@@ -54,7 +54,7 @@ class TextForm(QWidget):
         self.apply_queue = ApplyQueue(state, self)
         self._loaded: TextModel | None = None
         self._model = MODELS[0][1]
-        self._folders: list[str] = []
+        self._folder = ""
         self._asked: set[str] = set()
         """Models whose download the user has been asked about."""
         self.texts = QLineEdit()
@@ -108,6 +108,8 @@ class TextForm(QWidget):
         self._loaded = model
         if self._state.session is session:
             self._classify(session, model)
+        else:
+            self._say("The text model is loaded; press Classify by text for the image that is in use now.")
 
     def _classify(self, session: Session, model: TextModel) -> None:
         prompts = prompts_of(self.texts.text(), [info.name for info in session.classes])
@@ -135,13 +137,12 @@ class TextForm(QWidget):
                 self, "Folder of a model of open_clip", str(Path.home())
             )
             if folder:
-                self._folders = [folder]
-                name = folder
+                self._folder = name = folder
         self._model = name or self._model
         self._show_models()
 
     def _show_models(self) -> None:
-        folders = [(Path(folder).name, folder) for folder in self._folders]
+        folders = [(Path(self._folder).name, self._folder)] if self._folder else []
         set_items(self.models, [*MODELS, *folders, ("Folder…", FOLDER)], self._model)
 
 

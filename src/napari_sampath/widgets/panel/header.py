@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...session import Session
 
 BAR_PX = 70
-PIXEL_SIZE_HINT = "Enter the micrometres per pixel, if the file does not state them"
+PIXEL_SIZE_HINT = "Enter or correct the micrometres per pixel of the image"
 PIXEL_SIZE_QUESTION = "Micrometres per pixel (a scan at 40x has about 0.25, at 20x about 0.5):"
 
 
