@@ -243,6 +243,11 @@ def test_a_dataset_of_an_earlier_version_opens_without_loss(tmp_path: Path, jour
     for number in list(session.document.objects):
         session.objects.delete([number])
     assert not restore_sample(session, read_sample(project, session.digest))
+    session.close()
+    session = open_session(path, journals, project)
+    assert not session.untouched
+    assert not restore_sample(session, read_sample(project, session.digest))
+    assert not session.document.objects
 
 
 def test_missing_and_changed_files_are_found(project: Project, tmp_path: Path, journals: Path) -> None:

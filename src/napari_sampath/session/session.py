@@ -329,7 +329,7 @@ class Session:
             StorageError: If the undo cannot be saved; nothing has changed.
         """
         is_waiting = bool(self.waiting.items or len(self.large_changes))
-        if only is not None and (is_waiting or only is not self._editor.history.last):
+        if only is not None and (is_waiting or only != self._editor.history.last):
             return False
         if isinstance(self._editor.history.last, PromptStep):
             return self.prompts.remove_last()

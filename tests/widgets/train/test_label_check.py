@@ -150,6 +150,34 @@ def test_undo_of_a_card_never_undoes_another_change(checked: Any) -> None:
     assert set(objects) >= {number, other}
 
 
+def test_a_decision_is_undone_after_its_image_was_closed(checked: Any) -> None:
+    window, dock = checked
+    cards, undo = dock.labels.cards, (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    choose_cell(dock, 2, 1)
+    (entry,) = cards.values
+
+    def is_open() -> bool:
+        session = window.state.session
+        return window.state.ready and session is not None and len(session.document.objects) == 4
+
+    QTest.keyClick(cards, Qt.Key.Key_1)  # Opens the image of the card.
+    wait_until(is_open, 60, "the image")
+    session = window.state.session
+    (number,) = (obj.id for obj in session.document.objects.values() if obj.box[0] < 48 < obj.box[1])
+    QTest.keyClick(cards, Qt.Key.Key_1)
+    assert session.document.record(number).class_id == 1
+    window.viewer.layers.remove(window.state.annotator.image)
+    wait_until(lambda: window.state.session is not session, 60, "the image to be closed")
+    QTest.keyClick(cards, *undo)
+    assert cards.values == [], "the image has to be opened first"
+    wait_until(is_open, 60, "the image to be opened again")
+    assert window.state.session is not session
+    assert window.state.session.document.record(number).class_id == 1
+    QTest.keyClick(cards, *undo)
+    assert window.state.session.document.record(number).class_id == 2
+    assert cards.values == [entry]
+
+
 def test_the_labels_fit_into_the_window_in_both_themes(checked: Any) -> None:
     window, dock = checked
     for theme in ("dark", "light"):

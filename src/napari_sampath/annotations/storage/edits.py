@@ -57,6 +57,7 @@ class Edits:
             document.classes.restore(journal.header.classes)
             for record in journal.records:
                 self._replay(record)
+                self._number = record["seq"]
             # Compact here, because sessions are opened in a worker thread, where the user does not wait.
             compact(document, self.history, journal)
             journal.records.clear()

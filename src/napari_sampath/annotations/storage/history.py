@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ..model.patch import Patch
@@ -12,13 +12,16 @@ MAX_STEPS = 200
 MAX_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """An undo step that changed the document; it is saved in the journal."""
+    """An undo step that changed the document; it is saved in the journal.
+
+    The same step of a document that was closed and opened again is equal.
+    """
 
     number: int
     """Number of the step in the journal."""
-    patch: Patch
+    patch: Patch = field(compare=False)
     label: str
     """Noun phrase for messages such as "Undid {label}."."""
 
