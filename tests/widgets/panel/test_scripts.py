@@ -29,9 +29,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of stored features: all tests show the same image."""
+    return tmp_path_factory.mktemp("features")
+
+
 @pytest.fixture
-def panel(viewer: Any, tmp_path: Path, tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> SamPathPanel:
+def panel(
+    viewer: Any, tmp_path: Path, tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch, features: Path
+) -> SamPathPanel:
     """Return a panel with an image file, with sampath-tiny."""
+    monkeypatch.setenv("SAMPATH_CACHE", str(features))
     monkeypatch.chdir(tmp_path)
     panel = SamPathPanel(viewer, ViewerState(viewer, sessions_dir=tmp_path / "journals"))
     viewer.window.add_dock_widget(panel, name="SamPath", area="right")
