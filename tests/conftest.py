@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import itertools
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.display import can_start_display, start_display
-from support.golden import Golden
+from support.golden import Golden, load_procweights, uniform
 from support.paths import ROOT, TESTS
 
 if TYPE_CHECKING:
@@ -82,11 +81,8 @@ def golden() -> Golden:
     import numpy as np
 
     folder = _folder("SAMPATH_GOLDEN", "../shared/golden", "procweights.py")
-    source = importlib.util.spec_from_file_location("procweights", folder / "procweights.py")
-    if source is None or source.loader is None:
-        raise RuntimeError(f"{folder / 'procweights.py'} cannot be imported")
-    make = importlib.util.module_from_spec(source)
-    source.loader.exec_module(make)
+    make = load_procweights(folder)
+    vars(make)["uniform"] = uniform
     with np.load(folder / "expected.npz") as arrays:
         stored = {name: arrays[name] for name in arrays.files}
     return Golden(folder, make, make.load_json(folder / "cases.json"), stored)

@@ -17,7 +17,7 @@ from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.predict import Model
 from napari_sampath.predict.decoder.mask_upscaling import image_logits, local_mask
-from support.golden import assert_matches
+from support.golden import assert_matches, load_procweights, uniform
 
 if TYPE_CHECKING:
     from support.golden import Golden
@@ -46,6 +46,14 @@ def inputs(golden: Golden, case: str) -> dict[str, torch.Tensor]:
         for name, recipe in described.items()
         if isinstance(recipe, dict) and "kind" in recipe
     }
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 70_000)])
+def test_weights_are_those_of_the_golden_cases(golden: Golden, shape: tuple[int, ...]) -> None:
+    """The tests generate them in chunks."""
+    expected = load_procweights(golden.folder).uniform("blocks.0.weight", shape, 3, -0.2, 0.7)
+    assert torch.equal(uniform("blocks.0.weight", shape, 3, -0.2, 0.7), expected)
+    assert golden.make.uniform is uniform
 
 
 def test_small_architecture_is_deduced_from_the_weights(golden: Golden) -> None:

@@ -85,11 +85,12 @@ def whole_maps(golden, case, state, head):
     """Run the encoders of the head, built from the tensors of the checkpoint, on the image of the case."""
     state = {key.removeprefix("model."): value for key, value in state.items()}
     image = golden.build(case["inputs"]["image_u8"]).numpy()
-    sam = SamEncoder(INFO, ImageEncoder(OFFICIAL["vit_b"], CHANNELS), "")
+    with torch.device("meta"):
+        image_encoder = ImageEncoder(OFFICIAL["vit_b"], CHANNELS)
     prefix = "model.image_encoder."
-    sam.image_encoder.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    )
+    tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    image_encoder.load_state_dict(tensors, assign=True)
+    sam = SamEncoder(INFO, image_encoder, "")
     encoder = (
         AliasedEncoder(sam) if "aliased:vit_b" in {feature.encoder for feature in head.spec.maps} else sam
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +13,32 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import ModuleType
+
+CHUNK = 2**16
+
+
+def load_procweights(folder: Path) -> ModuleType:
+    """Import the module beside the golden cases that generates weights and inputs."""
+    source = importlib.util.spec_from_file_location("procweights", folder / "procweights.py")
+    if source is None or source.loader is None:
+        raise RuntimeError(f"{folder / 'procweights.py'} cannot be imported")
+    make = importlib.util.module_from_spec(source)
+    source.loader.exec_module(make)
+    return make
+
+
+def uniform(name: str, shape: Sequence[int], seed: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+    """Generate the values of `procweights.uniform` in a tenth of the time, in chunks that stay in the cache."""
+    bits = np.random.Philox(key=np.array([zlib.crc32(name.encode()), seed], dtype=np.uint64))
+    values = np.empty(math.prod(shape), np.float32)
+    for start in range(0, len(values), CHUNK):
+        raw = bits.random_raw(min(CHUNK, len(values) - start))
+        fraction = (raw >> np.uint64(11)).astype(np.float64) * (1.0 / (1 << 53))
+        values[start : start + CHUNK] = fraction * (high - low) + low
+    return torch.from_numpy(values.reshape(tuple(shape)))
 
 
 @dataclass(frozen=True)
