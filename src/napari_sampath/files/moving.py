@@ -13,12 +13,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .atomic import sync, sync_folder, temporary_path
+from .journal_files import JOURNAL_SUFFIX as SUFFIX
+from .journal_files import named_files, remove_unnamed
 from .locks import lock_descriptor
 from .names import free_name
 
 logger = logging.getLogger(__name__)
-
-SUFFIX = ".jsonl"
 
 
 def move_earlier(source: Path, target: Path) -> None:
@@ -60,6 +60,15 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def _move(path: Path, folder: Path) -> None:
+    beside = [file for file in named_files(path) if file.is_file()] if path.suffix == SUFFIX else []
+    for file in beside:  # Before the journal that names them
+        with contextlib.suppress(FileExistsError):
+            _link(file, folder / file.name)
+    _move_file(path, folder)
+    remove_unnamed(beside)
+
+
+def _move_file(path: Path, folder: Path) -> None:
     target = folder / path.name
     while True:
         try:

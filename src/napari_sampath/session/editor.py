@@ -176,10 +176,9 @@ class Editor:
             self.classes_changed.emit()
         if patch.records:
             self.objects_changed.emit(frozenset(patch.records))
-        if patch.box is not None:
-            self.document_changed.emit(patch.box)
-        if patch.verified_box is not None:
-            self.area_changed.emit(patch.verified_box)
+        for signal, box in ((self.document_changed, patch.box), (self.area_changed, patch.verified_box)):
+            if box is not None:
+                signal.emit(box)
         self.saved.emit()
         if note := self.document.tile_store.take_note():
             self.message.emit(note)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class Document:
         """Id of the next new object."""
         self.reader = ""
         """Name of the person who changes the document, recorded with the objects; "" for none."""
+        self.journal: Path | None = None
+        """The journal, beside which the objects of large steps are written; None keeps everything in memory."""
 
     @property
     def tile_store(self) -> TileStore:
@@ -151,8 +154,7 @@ class Document:
             self._map_of(change).exchange(change.after, change.before)
         if patch.classes is not None:
             self.classes.restore(patch.classes[0])
-        for object_id, (before, _) in (patch.records or {}).items():
-            self.put(object_id, before)
+        self._put_all({object_id: before for object_id, (before, _) in (patch.records or {}).items()})
 
     def reapply(self, patch: Patch) -> None:
         """Redo a patch that was reverted."""
@@ -162,8 +164,7 @@ class Document:
             self._map_of(change).exchange(change.before, change.after)
         if patch.classes is not None:
             self.classes.restore(patch.classes[1])
-        for object_id, (_, after) in (patch.records or {}).items():
-            self.put(object_id, after)
+        self._put_all({object_id: after for object_id, (_, after) in (patch.records or {}).items()})
 
     def verified(self, box: Box) -> BoolArray:
         """Return the mask of the pixels of a box (r0, c0, r1, c1) that lie in a verified object or area."""
@@ -187,7 +188,7 @@ class Document:
         copy.class_map.table, copy.trust_map.table = self.class_map.table.copy(), self.trust_map.table.copy()
         copy.objects = dict(self.objects)
         copy.next_id = self.next_id
-        copy.reader = self.reader
+        copy.reader, copy.journal = self.reader, self.journal
         return copy
 
     def become(self, fork: Document) -> None:
@@ -205,12 +206,8 @@ class Document:
             self.classes.restore(fork.classes)
 
     def put(self, object_id: int, record: AnnotatedObject | None) -> None:
-        """Set the record of an object, or remove it if None; called only by `Recorder` and for patches."""
-        for lookup in (self.class_map, self.trust_map):
-            if object_id >= len(lookup.table):
-                lookup.table = np.concatenate(
-                    [lookup.table, np.zeros_like(lookup.table, shape=object_id + 1)]
-                )
+        """Set the record of an object, or remove it if None; called only by `Recorder` and `restore`."""
+        self._grow_tables(object_id)
         if record is None:
             self.objects.pop(object_id, None)
             self.class_map.table[object_id] = self.trust_map.table[object_id] = 0
@@ -218,6 +215,27 @@ class Document:
             self.objects[object_id] = record
             self.class_map.table[object_id] = record.class_id
             self.trust_map.table[object_id] = record.trust
+
+    def _put_all(self, records: Mapping[int, AnnotatedObject | None]) -> None:
+        """Set or remove records like `put`; 100,000 of them do not block a window."""
+        if not records:
+            return
+        self._grow_tables(max(records))
+        ids, values = list(records), list(records.values())
+        self.class_map.table[ids] = [0 if record is None else record.class_id for record in values]
+        self.trust_map.table[ids] = [0 if record is None else record.trust for record in values]
+        for object_id, record in records.items():
+            if record is None:
+                self.objects.pop(object_id, None)
+            else:
+                self.objects[object_id] = record
+
+    def _grow_tables(self, object_id: int) -> None:
+        for lookup in (self.class_map, self.trust_map):
+            if object_id >= len(lookup.table):
+                lookup.table = np.concatenate(
+                    [lookup.table, np.zeros_like(lookup.table, shape=object_id + 1)]
+                )
 
     def _map_of(self, change: Region | TileChange) -> TiledMap:
         return self.verified_map if change.verified else self.instance_map

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,8 +10,9 @@ from ...arrays import ClassInfo, LocalMask
 from ...files import convert
 from ...formats.run_lengths import mask_from_json, mask_to_json
 from ...jobs import releasing_gil
-from .annotated_object import AnnotatedObject, FlagName, from_json, to_json
+from .annotated_object import FlagName
 from .classes import checked
+from .object_file import Item, ObjectFile, item_from_json, item_to_json
 
 if TYPE_CHECKING:
     from .document import Document
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 class Add:
     """Assign pixels to objects, in order; later objects overwrite earlier ones."""
 
-    items: tuple[tuple[AnnotatedObject, LocalMask], ...]
+    items: tuple[Item, ...]
     """(record, mask) of each object. If the id exists, the object is extended and keeps its class; the other fields of
     its record are replaced only if the new record has a time `modified`."""
     classes: tuple[ClassInfo, ...] | None = None
     """Class list to set before adding; None keeps the current list."""
+    file: ObjectFile | None = None
+    """File beside the journal that holds the items; None writes them into the journal."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,10 +122,15 @@ def label(operation: Operation) -> str:
 def operation_to_json(operation: Operation) -> dict[str, Any]:
     """Convert an operation to JSON; the key "op" names its type."""
     match operation:
-        case Add(items=items, classes=classes):
-            added = [{**to_json(obj), "pixels": mask_to_json(mask)} for obj, mask in releasing_gil(items)]
+        case Add(items=items, classes=classes, file=file):
             extra = {} if classes is None else {"classes": classes_to_json(classes)}
-            return {"op": "add", "annotations": added, **extra}
+            if file is not None:
+                return {"op": "add", **file.to_json(), **extra}
+            return {
+                "op": "add",
+                "annotations": [item_to_json(item) for item in releasing_gil(items)],
+                **extra,
+            }
         case Erase(mask=mask):
             return {"op": "erase", "pixels": mask_to_json(mask)}
         case Delete(ids=ids):
@@ -139,27 +147,48 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
             return {"op": "batch", "name": name, "steps": [operation_to_json(step) for step in operations]}
 
 
+def object_files(operation: Operation) -> list[ObjectFile]:
+    """Return the files beside the journal that hold objects of an operation."""
+    match operation:
+        case Add(file=ObjectFile() as file):
+            return [file]
+        case Batch(operations=steps):
+            return [file for step in steps for file in object_files(step)]
+        case _:
+            return []
+
+
 def signature(document: Document) -> dict[str, str]:
     """Return the member "by" of a stored operation, which names the reader; empty if the reader has no name."""
     return {"by": document.reader} if document.reader else {}
 
 
-def operation_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Operation:
+def operation_from_json(
+    fields: Mapping[str, Any],
+    hw: tuple[int, int],
+    read: Callable[[ObjectFile], tuple[Item, ...]] | None = None,
+) -> Operation:
     """Convert the output of `operation_to_json` to an operation.
 
     Args:
         fields: The stored operation.
         hw: Size (H, W) of the image, which bounds the size of masks.
+        read: Reads a file of objects; None refuses operations with files.
 
     Raises:
         ValueError: If the type is unknown, or a value is missing or not allowed.
     """
     match fields.get("op"):
         case "add":
+            stored = fields.get("classes")
+            classes = None if stored is None else classes_from_json(stored)
+            if "file" in fields:
+                file = ObjectFile.from_json(fields)
+                if read is None:
+                    raise ValueError(f"there is no journal beside which '{file.file}' could be")
+                return Add(read(file), classes, file)
             entries = convert(fields.get("annotations"), list[dict[str, Any]], "annotations")
-            items = tuple((from_json(entry), mask_from_json(entry.get("pixels"), hw)) for entry in entries)
-            classes = fields.get("classes")
-            return Add(items, None if classes is None else classes_from_json(classes))
+            return Add(tuple(item_from_json(entry, hw) for entry in entries), classes)
         case "erase":
             return Erase(mask_from_json(fields.get("pixels"), hw))
         case "delete":
@@ -177,7 +206,7 @@ def operation_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Opera
         case "batch":
             steps = convert(fields.get("steps"), list[dict[str, Any]], "steps")
             name = convert(fields.get("name"), str, "name")
-            return Batch(tuple(operation_from_json(step, hw) for step in steps), name)
+            return Batch(tuple(operation_from_json(step, hw, read) for step in steps), name)
         case unknown:
             raise ValueError(f"the operation {str(unknown)[:40]} is unknown")
 

@@ -5,10 +5,11 @@ window.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...files.json_writer import to_json
 from .document import Document
-from .operations import Operation, label, operation_to_json, signature
+from .operations import Operation, label, object_files, operation_to_json, signature
 from .patch import Patch
 from .recorder import Recorder
 
@@ -26,6 +27,8 @@ class Prepared:
     """Noun phrase for messages, see `operations.label`."""
     follows: int
     """`Edits.number` at the time of the fork."""
+    files: tuple[Path, ...] = ()
+    """The files beside the journal that hold the objects of the operation."""
 
 
 def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
@@ -39,4 +42,6 @@ def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
     fields = {**operation_to_json(operation), **signature(fork)}
     # The operations of a batch have their own lists of objects.
     record = to_json(fields, levels=4 if "steps" in fields else 2, ascii_only=True)
-    return Prepared(fork, recorder.patch(), record, label(operation), follows)
+    journal = fork.journal
+    files = () if journal is None else tuple(journal.with_name(file.file) for file in object_files(operation))
+    return Prepared(fork, recorder.patch(), record, label(operation), follows, files)

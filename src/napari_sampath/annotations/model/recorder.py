@@ -16,7 +16,18 @@ from ..masks.steps import pieces
 from ..masks.tiled_map import TiledMap
 from .annotated_object import FLAGS, AnnotatedObject
 from .document import Document
-from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
+from .operations import (
+    Add,
+    Batch,
+    Delete,
+    Erase,
+    Flag,
+    Operation,
+    Reclassify,
+    SetClasses,
+    Verify,
+    object_files,
+)
 from .patch import Patch, Region, TileChange, Values
 
 
@@ -32,6 +43,13 @@ def perform(document: Document, operation: Operation) -> Patch:
         ClassListError: If a class in use would be removed, or the list is invalid.
         DuplicateNameError: If a class name or id occurs twice.
     """
+    if object_files(operation):
+        fork = document.fork()
+        recorder = Recorder(fork, by_tiles=True)
+        recorder.do(operation)
+        patch = recorder.patch()
+        document.become(fork)
+        return patch
     recorder = Recorder(document)
     try:
         recorder.do(operation)

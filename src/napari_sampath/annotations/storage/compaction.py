@@ -12,6 +12,7 @@ import numpy as np
 from ...arrays import LocalMask
 from ...errors import StorageError
 from ...files import convert
+from ...files.journal_files import named_files, remove_unnamed
 from ...formats.run_lengths import mask_from_json, mask_to_json
 from ..masks.steps import pieces
 from ..masks.tiled_map import TiledMap
@@ -57,11 +58,14 @@ def compact(document: Document, history: History, journal: Journal) -> bool:
     content = journal.encode(records)
     if len(content) * GAIN > journal.nbytes:
         return False
+    files = named_files(journal.path)
     try:
         journal.rewrite(content, records[-1]["seq"])
     except StorageError as error:
         logger.warning("The journal %s could not be compacted: %s", journal.path, error)
         return False
+    if files:
+        remove_unnamed(files)
     return True
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Annotated, Any
 
-from ...errors import SampathError
+from ...errors import SampathError, StorageError
 from ...files import convert
 from ...files.json_reader import Range
 from ..model.annotated_object import MAX_ID
 from ..model.document import Document
+from ..model.object_file import Item, ObjectFile, read_objects
 from ..model.operations import Operation, label, operation_from_json, operation_to_json, signature
 from ..model.patch import Patch
 from ..model.prepared import Prepared
@@ -49,17 +51,19 @@ class Edits:
         self.skipped = 0
         """Number of steps of the journal that could not be replayed."""
         self._number = 0
+        self._is_missing_files = False
         if journal is None:
             self.history = History()
         else:
-            document.tile_store.folder = journal.path.parent
+            document.tile_store.folder, document.journal = journal.path.parent, journal.path
             self.history = History(journal.header.max_steps, journal.header.max_bytes)
             document.classes.restore(journal.header.classes)
             for record in journal.records:
                 self._replay(record)
                 self._number = record["seq"]
             # Compact here, because sessions are opened in a worker thread, where the user does not wait.
-            compact(document, self.history, journal)
+            if not self._is_missing_files:
+                compact(document, self.history, journal)
             journal.records.clear()
             self.document.reader = ""
             if self.skipped:
@@ -108,6 +112,9 @@ class Edits:
             StorageError: If it cannot be saved; nothing has changed.
         """
         if prepared.follows != self._number:
+            for file in prepared.files:
+                with contextlib.suppress(OSError):
+                    file.unlink()
             return False
         if not prepared.patch.empty:
             number = self._save(prepared.record)
@@ -172,7 +179,7 @@ class Edits:
                     next_id = convert(record.get("next_id"), Annotated[int, Range(1, MAX_ID)], "next_id")
                     self.document.next_id = max(self.document.next_id, next_id)
                 case _:
-                    operation = operation_from_json(record, self.document.hw)
+                    operation = operation_from_json(record, self.document.hw, self._read)
                     self.document.reader = convert(record.get("by", ""), str, "by")
                     self.history.push(Step(number, perform(self.document, operation), label(operation)))
         except _UNUSABLE as error:
@@ -180,6 +187,18 @@ class Edits:
             # if another program wrote the line.
             self.skipped += 1
             logger.warning("Step %d of the journal cannot be replayed: %s", number, error)
+
+    def _read(self, file: ObjectFile) -> tuple[Item, ...]:
+        """Read a file of objects; return none if it cannot be read, so that the step can still be undone and redone."""
+        if self.journal is None:
+            raise ValueError("there is no journal")
+        try:
+            return read_objects(self.journal.path.parent, file, self.document.hw)
+        except StorageError as error:
+            self._is_missing_files = True
+            self.document.next_id = max(self.document.next_id, file.next_id)
+            self.journal.notes.append(str(error))
+            return ()
 
     def _replay_step(self, record: dict[str, Any]) -> None:
         undo = record["op"] == "undo"

@@ -4,7 +4,8 @@ Format: ASCII, one JSON object per line. Each object has an increasing number "s
 "sum", the first 32 hex digits of the SHA-256 digest of the line up to that member. The first line, number 0, is the
 header. The others are operations ("op": see `operations.operation_to_json`), undo or redo of the step with the number
 "of", or the records "snapshot" and "reserve" of `compaction`. Schema 1 has images and masks of single pixels; schema 2
-adds slides, masks with a "step", and snapshots with objects in several masks.
+adds slides, masks with a "step", snapshots with objects in several masks, and steps with objects in a "file" beside the
+journal (see `model.object_file`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .open_file import OpenFile, create, create_if_missing
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA_2_MEMBERS = (b'"step":', b'"more":')
+_SCHEMA_2_MEMBERS = (b'"step":', b'"more":', b'"file":')
 """Members that versions before schema 2 would ignore; a quote inside of a text is escaped."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from ...annotations import ClassList, Document, Header, Journal, open_journal
 from ...errors import SampathError
-from ...files import write_atomically
+from ...files.journal_files import copy_journal
 from ...jobs import Job, Progress
 from ..editor import Editor
 from ..journals import journal_file
@@ -48,7 +47,7 @@ def read_document(journal: Path) -> Document:
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / journal.name
-        shutil.copyfile(journal, copy)
+        copy_journal(journal, copy)
         editor = open_editor(copy)
         editor.close()
         return editor.document
@@ -119,6 +118,5 @@ def install(source: Path, journal: Path) -> bool:
     """Copy a journal of a shared project to its place, unless there is one; return True if it was copied."""
     if journal.exists():
         return False
-    content = source.read_bytes()
-    write_atomically(journal, lambda stream: stream.write(content))
+    copy_journal(source, journal)
     return True

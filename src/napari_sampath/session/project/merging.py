@@ -12,7 +12,8 @@ import numpy as np
 
 from ...annotations import Document
 from ...errors import DatasetError, JournalError, SampathError
-from ...files import file_stem, free_name, write_atomically
+from ...files import file_stem, free_name
+from ...files.journal_files import copy_journal
 from ...formats import DatasetFolder, Snapshot
 from ...jobs import Job, Progress
 from ..journals import journal_file
@@ -122,8 +123,7 @@ def take_theirs(project: Project, conflict: Path, digest: str, sessions_dir: Pat
     journal = journal_file(digest, sessions_dir)
     open_editor(journal).close()  # Refuses a journal that is open in a session.
     kept = _keep(project, journal, project.image(digest).name, "ours")
-    content = conflict.read_bytes()
-    write_atomically(journal, lambda stream: stream.write(content))
+    copy_journal(conflict, journal)
     return kept
 
 
@@ -150,16 +150,14 @@ def _merge_image(
             result.unchanged.append(name)
         return
     if not journal.exists():
-        content = their_journal.read_bytes()
-        write_atomically(journal, lambda stream: stream.write(content))
+        copy_journal(their_journal, journal)
         if ours is not None:
             result.updated.append(name)
         return
     relation = _compare(journal, their_journal)
     if relation == "further":
         open_editor(journal).close()  # Refuses a journal that is open in a session.
-        content = their_journal.read_bytes()
-        write_atomically(journal, lambda stream: stream.write(content))
+        copy_journal(their_journal, journal)
         result.updated.append(name)
     elif relation == "different":
         file = _keep(project, their_journal, name, label)
@@ -256,8 +254,7 @@ def _describe(journal: Path) -> str:
 def _keep(project: Project, journal: Path, name: str, label: str) -> Path:
     """Copy a journal into the folder of conflicts under a name that states its origin."""
     target = unused(project.path / CONFLICTS / f"{file_stem(f'{name} ({label})')}.jsonl")
-    content = journal.read_bytes()
-    write_atomically(target, lambda stream: stream.write(content))
+    copy_journal(journal, target)
     return target
 
 

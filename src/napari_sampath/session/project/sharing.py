@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ...errors import DatasetError, StorageError
 from ...files import open_regular, write_atomically
+from ...files.journal_files import named_files
 from ...formats.dataset.manifest import MANIFEST
 from ...jobs import Job, Progress
 from ..journals import journal_file
@@ -81,6 +82,10 @@ def _write_job(target: Path, members: Mapping[str, Path], content: bytes) -> Job
             packed.writestr(FILE, content)
             for name, path in members.items():
                 packed.write(path, name)
+                if name.startswith(f"{JOURNALS}/"):
+                    # After the journal, which may be open in a session
+                    for file in filter(Path.is_file, named_files(path)):
+                        packed.write(file, f"{JOURNALS}/{file.name}")
 
     yield Progress(0, len(members), "Packing the project", "files")
     write_atomically(target, write)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from ...annotations import Document
 from ...errors import DatasetError
-from ...files import file_stem, write_atomically
+from ...files import file_stem
+from ...files.journal_files import copy_journal
 from ...jobs import Job, Progress
 from ..journals import journal_file
 from .agreement import Agreement, compare, consensus, resolve
@@ -111,7 +111,7 @@ def write_consensus(project: Project, image: ProjectImage, ours: Path, theirs: P
     second = read_document(theirs)
     with tempfile.TemporaryDirectory(prefix="sampath-") as temporary:
         copy = Path(temporary) / ours.name
-        shutil.copyfile(ours, copy)
+        copy_journal(ours, copy)
         editor = open_editor(copy)
         try:
             agreement = compare(editor.document, second)
@@ -130,8 +130,7 @@ def keep_version(project: Project, image: ProjectImage, journal: Path, label: st
         StorageError: If the file cannot be written.
     """
     target = unused(project.path / CONFLICTS / f"{file_stem(f'{image.name} ({label})')}.jsonl")
-    content = journal.read_bytes()
-    write_atomically(target, lambda stream: stream.write(content))
+    copy_journal(journal, target)
     return target
 
 

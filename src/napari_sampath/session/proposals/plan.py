@@ -1,6 +1,7 @@
 """Plan the operations that add new objects to a document.
 
-The functions do not change the document, and return None if there is nothing to do.
+The functions do not change the document, and return None if there is nothing to do. More than `MAX_IN_JOURNAL` objects
+are written into a file beside the journal, which the journal names.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import numpy as np
 
 from ...annotations import Add, Batch, Box, Delete, Document, Erase, Operation, Source, bounds
 from ...annotations.masks import shaping
+from ...annotations.model.object_file import write_objects
 from ...annotations.model.operations import label
 from ...arrays import BoolArray, LocalMask
 from .new_objects import NewObjects, make_items, match_classes
+
+MAX_IN_JOURNAL = 20_000
+"""Largest number of objects of a step that are written into the journal itself."""
 
 
 def plan_addition(
@@ -34,6 +39,7 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
 
     Raises:
         ClassListError: If there would be more than 255 classes.
+        StorageError: If the file beside the journal cannot be written.
     """
     replaced = ("head", "text")  # objects of a head or of "segment everything", and those classified by text
     proposals = tuple(
@@ -93,7 +99,10 @@ def plan_objects(
     items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable, document.hw)
     if not items and not deleted and not erased:
         return None
-    add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)
+    file = None
+    if document.journal is not None and len(items) > MAX_IN_JOURNAL:
+        file = write_objects(document.journal, items)
+    add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None, file)
     # A plain addition is a single operation, which keeps the journal short.
     before = (*((Delete(deleted),) if deleted else ()), *map(Erase, erased))
     return Batch((*before, add), label(add) if items else "the automatic result") if before else add

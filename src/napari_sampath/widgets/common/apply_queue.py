@@ -16,7 +16,8 @@ from ..background.workers import JobRunner
 from ..viewer.viewer_state import ViewerState
 
 MAX_ATTEMPTS = 3
-"""Number of attempts to prepare a change in the background; the next attempt blocks the window."""
+"""Number of attempts to prepare a change in the background; the next attempt blocks the window, except for changes that
+write files beside the journal, which have too many objects for that."""
 RETRY_MS = 50
 """Interval at which a prepared change checks whether the user has finished a stroke."""
 
@@ -101,7 +102,8 @@ class ApplyQueue(QObject):
         try:
             with current.context():
                 objects = current.change.take(prepared)
-                retry = objects is None and current.attempts > 1
+                is_large = prepared is not None and bool(prepared.files)
+                retry = objects is None and (current.attempts > 1 or is_large)
                 if objects is None and not retry:
                     objects = current.change.apply()
             if objects is not None:
