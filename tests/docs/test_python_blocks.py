@@ -22,6 +22,7 @@ NOT_RUN = {
     "ns.segment_everything(": "takes minutes; tests/predict calls it with few points",
     "ns.segment_instances(": "takes ten seconds; tests/predict/test_instances.py calls it",
     "objects_of(": "tests/cli/test_segment_slide.py reads such a result",
+    "add_result(": "tests/annotations/test_object_files.py adds the objects of such a result",
 }
 """Text of a block -> why it does not run here; its names are checked all the same."""
 INSTEAD = {'"vit_b"': '"sampath-tiny"'}

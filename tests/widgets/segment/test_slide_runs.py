@@ -16,6 +16,8 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.images.slides.tissue import load_tissue
+from napari_sampath.session import Change
+from napari_sampath.session.proposals import plan
 from napari_sampath.widgets.export.dock import ExportDock
 from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import loader
@@ -184,6 +186,50 @@ def test_a_slide_is_segmented_in_blocks_and_stays_a_result(
         ids = np.unique(tifffile.imread(values))
         assert len(ids) - 1 == (len(objects.table) if both else near.sum() + 1)
     assert len(session.document.objects) == near.sum() + 1
+
+
+def test_all_objects_of_a_class_are_added_from_the_dock(
+    open_slide: tuple[Any, Any, GuiDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MAX_IN_JOURNAL", 1)
+    _, dock, driver = open_slide
+    session, choice = dock.state.session, dock.slide_runs.class_choice
+    assert choice.isHidden()
+    dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
+    driver.press(dock.run_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the result")
+    result = dock.slide_runs.result
+    assert result is not None, dock.status.message.text()
+    objects = objects_of(result.path)
+    assert objects is not None
+    count = len(objects.table)
+    assert count > 1
+    assert [choice.itemText(row) for row in range(choice.count())] == ["all classes", "object"]
+    assert choice.isVisible()
+    choice.setCurrentIndex(1)
+
+    # Edits during the preparation are kept, however many: the window never adds so many objects itself.
+    edits = iter(range(5))
+    take = Change.take
+
+    def after_an_edit(change: Any, prepared: Any) -> Any:
+        if next(edits, None) is not None:
+            session.paint([1, 2], [3, 4], 1)
+        return take(change, prepared)
+
+    monkeypatch.setattr(Change, "take", after_an_edit)
+    monkeypatch.setattr(Change, "apply", None)
+    driver.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the objects")
+    assert dock.status.message.text().startswith(f"Added {count} objects of ")
+    assert len(session.document.objects) == count + 1
+    (file,) = dock.state.sessions_dir.glob("*.objects.gz")
+    (journal,) = dock.state.sessions_dir.glob("*.jsonl")
+    assert file.name in journal.read_text()
+    session.undo()
+    assert len(session.document.objects) == 1
+    session.redo()
+    assert len(session.document.objects) == count + 1
 
 
 def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any, Any, GuiDriver]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ...annotations import AnnotatedObject, Box
 from ...arrays import LocalMask
 from ...errors import PromptError
-from ...jobs import Job
+from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
 from ..prompts.tile_cache import TileFeatures
@@ -19,14 +19,15 @@ from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
 from .refining import Refinement, RefineSettings, refine_change, refine_job
 from .similar import SimilarSearch
+from .slide_objects import UntouchedObjects, slide_objects_in_job
 from .text import TextResult, text_change, text_job
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
 if TYPE_CHECKING:
     from ...encoders.text.text_model import TextModel
+    from ...formats.maps.slide_result import SlideResult
     from ...predict.text.classify import Prompts
     from ...predict.text.settings import TextSettings
-    from .slide_objects import UntouchedObjects
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
 """The stages of SAM's data engine (Segment Anything, section 4), see `folder.batch`."""
@@ -73,6 +74,26 @@ class Proposals:
         """
         new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_addition(document, new, model, keep_existing))
+
+    def add_result(
+        self, result: SlideResult, box: Box | None = None, classes: Collection[str] | None = None
+    ) -> list[AnnotatedObject]:
+        """Add objects of the result of a run on the slide as one undo step; existing objects keep their pixels.
+
+        Args:
+            result: The complete result, with objects.
+            box: (r0, c0, r1, c1) in level-0 pixels that the objects overlap; None for the whole slide.
+            classes: Names of the classes of the head whose objects are added; None for all.
+
+        Returns:
+            The new objects.
+
+        Raises:
+            UnknownNameError: If the head has no such class.
+            StorageError: If the result is damaged, or the change cannot be saved; nothing has changed.
+        """
+        head = str(result.fingerprint.get("head", "the result"))
+        return self.add(run(slide_objects_in_job(result, head, box, classes)), keep_existing=True).apply()
 
     def touch(self, row: int, col: int) -> int:
         """Add the object of the result that is shown on the slide at a pixel, if no annotation is there.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,50 +12,58 @@ import numpy as np
 
 from ...annotations import Box, Document, perform
 from ...arrays import LocalMask
-from ...errors import ConfigError
+from ...errors import ConfigError, UnknownNameError
 from ...formats.maps.slide_objects import SlideObjects, objects_of
 from ...jobs import Job, Progress
 from .new_objects import NewObject, NewObjects
 from .plan import plan_addition
 
 if TYPE_CHECKING:
-    from ...arrays import BoolArray
+    from ...arrays import BoolArray, IntArray
     from ...formats.maps.slide_result import SlideResult
 
-MAX_OBJECTS = 20_000
-"""Largest number of objects that are added at once."""
 _REPORT, _BATCH = 64, 256
 """Number of objects that are read between two reports, and that are added to a document at once."""
+_TILE_PX = 2048
+"""Side of the tiles of the result that are read at once; larger objects are read one by one."""
 
 
-def slide_objects_in_job(result: SlideResult, head: str, box: Box) -> Job[NewObjects]:
-    """Make a job that reads the objects that overlap a box of a slide, with all their pixels.
+def slide_objects_in_job(
+    result: SlideResult, head: str, box: Box | None = None, classes: Collection[str] | None = None
+) -> Job[NewObjects]:
+    """Make a job that reads objects of a result with all their pixels.
 
     Args:
         result: The result, with objects.
         head: Name of the head.
-        box: (r0, c0, r1, c1) in level-0 pixels of the slide.
+        box: (r0, c0, r1, c1) in level-0 pixels of the slide that the objects overlap; None for the whole slide.
+        classes: Names of the classes of the head whose objects are read; None for all.
 
     Raises:
-        ConfigError: If there are more than `MAX_OBJECTS`.
+        UnknownNameError: If the head has no such class.
     """
+    names = {info.name: info.id for info in result.classes_of_head if info.id}
+    for name in classes or ():
+        if name not in names:
+            raise UnknownNameError(
+                f"The head '{head}' has no class '{name}'; choose one of {', '.join(names)}."
+            )
     objects = objects_of(Path(result.path))
     if objects is None:
         return NewObjects((), (), head, box)
-    r0, c0, r1, c1 = (value / result.factor for value in box)
-    boxes = objects.table.box
-    inside = (boxes[:, 0] < r1) & (boxes[:, 2] > r0) & (boxes[:, 1] < c1) & (boxes[:, 3] > c0)
-    rows = np.flatnonzero(inside)
-    if len(rows) > MAX_OBJECTS:
-        raise ConfigError(
-            f"There are {len(rows):,} objects in this region, and at most {MAX_OBJECTS:,} are added at once; zoom in "
-            "and choose the view, or draw a smaller box."
-        )
+    wanted = np.ones(len(objects.table), dtype=np.bool_)
+    if box is not None:
+        r0, c0, r1, c1 = (value / result.factor for value in box)
+        top, left, bottom, right = objects.table.box.T
+        wanted &= (top < r1) & (bottom > r0) & (left < c1) & (right > c0)
+    if classes is not None:
+        wanted &= np.isin(objects.table.class_id, [names[name] for name in classes])
+    rows = np.flatnonzero(wanted)
     new = []
-    for done, row in enumerate(rows):
+    for done, obj in enumerate(_read_rows(objects, rows, result.factor)):
         if done % _REPORT == 0:
             yield Progress(done, len(rows), "Reading the objects", "objects")
-        new.append(_read(objects, int(row), result.factor))
+        new.append(obj)
     return _new_objects(new, result, head, box)
 
 
@@ -75,12 +85,12 @@ def add_result_job(document: Document, result: SlideResult, head: str) -> Job[No
         raise ConfigError(
             f"The result '{result.path}' has no objects; run 'sampath segment' with --objects on it first."
         )
-    count = len(objects.table)
-    for first in range(0, count, _BATCH):
-        yield Progress(first, count, "Reading the objects", "objects")
-        new = [_read(objects, row, result.factor) for row in range(first, min(first + _BATCH, count))]
-        whole = (0, 0, *document.hw)
-        operation = plan_addition(document, _new_objects(new, result, head, whole), keep_existing=True)
+    count, done = len(objects.table), 0
+    read = _read_rows(objects, np.arange(count), result.factor)
+    while new := list(islice(read, _BATCH)):
+        yield Progress(done, count, "Reading the objects", "objects")
+        done += len(new)
+        operation = plan_addition(document, _new_objects(new, result, head), keep_existing=True)
         if operation is not None:
             perform(document, operation)
     yield Progress(count, count, "Reading the objects", "objects")
@@ -112,20 +122,37 @@ class UntouchedObjects:
         number = int(self._objects.numbers((r, c, r + 1, c + 1))[0, 0])
         if number == 0:
             return None
-        new = _read(self._objects, number - 1, factor)
+        (new,) = _read_rows(self._objects, np.array([number - 1]), factor)
         rows, cols = new.mask.slices
         return _new_objects([new], self._result, self._head, (rows.start, cols.start, rows.stop, cols.stop))
 
 
-def _read(objects: SlideObjects, row: int, factor: float) -> NewObject:
-    """Read the object in a row of the table."""
-    place = tuple(map(int, objects.table.box[row]))
-    bits: BoolArray = objects.numbers(place) == row + 1  # type: ignore[arg-type]
-    mask = level0_mask(bits, place[:2], factor)  # type: ignore[arg-type]
-    return NewObject(int(objects.table.class_id[row]), mask, float(objects.table.score[row]))
+def _read_rows(objects: SlideObjects, rows: IntArray, factor: float) -> Iterator[NewObject]:
+    """Read the objects in rows of the table, tile by tile."""
+    table = objects.table
+    for group in _by_tile(table.box[rows]):
+        group_rows = rows[group]
+        r0, c0 = table.box[group_rows, :2].min(axis=0).tolist()
+        r1, c1 = table.box[group_rows, 2:].max(axis=0).tolist()
+        numbers = objects.numbers((r0, c0, r1, c1))
+        for row in group_rows.tolist():
+            top, left, bottom, right = table.box[row].tolist()
+            bits = numbers[top - r0 : bottom - r0, left - c0 : right - c0] == row + 1
+            mask = level0_mask(bits, (top, left), factor)
+            yield NewObject(int(table.class_id[row]), mask, float(table.score[row]))
 
 
-def _new_objects(new: list[NewObject], result: SlideResult, head: str, box: Box) -> NewObjects:
+def _by_tile(boxes: IntArray) -> Iterator[IntArray]:
+    """Divide boxes (N, 4) into groups, as indices, that begin in one tile; a box larger than a tile is a group."""
+    tile = boxes[:, :2] // _TILE_PX
+    is_large = (boxes[:, 2:] - boxes[:, :2] > _TILE_PX).any(axis=1)
+    tile[is_large, 0] = -1 - np.flatnonzero(is_large)
+    order = np.lexsort((tile[:, 1], tile[:, 0]))
+    changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
+    return (group for group in np.split(order, changes) if group.size)
+
+
+def _new_objects(new: list[NewObject], result: SlideResult, head: str, box: Box | None = None) -> NewObjects:
     used = {obj.class_id for obj in new}
     classes = tuple(info for info in result.classes_of_head if info.id in used)
     return NewObjects(tuple(new), classes, head, box)

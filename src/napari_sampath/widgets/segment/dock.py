@@ -74,7 +74,7 @@ class SegmentDock(Dock):
             form(
                 ("Image", self.image),
                 ("Head", self.head),
-                ("Region", self.region.combo),
+                ("Region", row(self.region.combo, self.slide_runs.class_choice)),
                 ("Structures", self.magnification),
             ),
             self.card,
@@ -116,6 +116,7 @@ class SegmentDock(Dock):
         fitting = self._shows_result and self.head.value() == self._result_head
         of_slide = self.slide_runs.shows_result and self.head.value() == self.slide_runs.head
         self.add_button.setEnabled((fitting or of_slide) and free and not self.apply_queue.busy)
+        self.slide_runs.class_choice.setVisible(self.slide_runs.shows_result)
         self.tissue_button.setVisible(self._slide is not None)
         self.tissue_button.setEnabled(free)
         self._show_summary(fitting)

@@ -15,6 +15,7 @@ from ...files.messages import plural
 from ..background.workers import JobRunner
 from ..canvas.viewport import centre_of_view
 from ..common.apply_queue import ApplyQueue
+from ..common.controls import combo_box, set_items
 from ..viewer.viewer_state import ViewerState
 from .slide_job import RunState, tissue_job, whole_slide_job
 from .slide_layers import TISSUE, find_layer, show_result, show_tissue, tissue_of
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ...predict.whole_slide import SlideRun
     from ...session import NewObjects, Session
 
+CLASS_HINT = (
+    "The class of the result whose objects are added; together with the whole image, all of its objects"
+)
 TISSUE_HINT = "Show where the slide is segmented, and change it with the brush and the eraser"
 
 
@@ -62,6 +66,8 @@ class SlideRuns(QObject):
         """The complete result of the current slide."""
         self.head = ""
         """The entry of the list of heads that made `result`."""
+        self.class_choice = combo_box(CLASS_HINT)
+        """The class whose objects `add_objects` adds; its data is None for all classes."""
         runner.reported.connect(self._on_reported)
         runner.finished.connect(self._on_finished)
 
@@ -96,7 +102,7 @@ class SlideRuns(QObject):
         self._run, self._run_image = run, image
 
     def add_objects(self, box: Box | None) -> None:
-        """Add the objects in a box (r0, c0, r1, c1) of the slide to the annotations, which keep their pixels."""
+        """Add the objects of the chosen class in a box (r0, c0, r1, c1) to the annotations, which keep their pixels."""
         session, result, head = self._state.session, self.result, Path(self.head).stem
         if session is None or result is None:
             return
@@ -112,7 +118,9 @@ class SlideRuns(QObject):
         def add(new: NewObjects) -> None:
             self._apply_queue.add(session, session.proposals.add(new, keep_existing=True), on_done)
 
-        self._runner.start(slide_objects_in_job(result, head, box), "reading the objects", add)
+        name: str | None = self.class_choice.currentData()
+        job = slide_objects_in_job(result, head, box, None if name is None else (name,))
+        self._runner.start(job, "reading the objects", add)
 
     def _tissue_file(self, session: Session) -> Path:
         return self._state.sessions_dir / f"{session.digest[:32]}.tissue.npz"
@@ -173,6 +181,8 @@ class SlideRuns(QObject):
         if self._shown_for is not run:
             self._show(run, image)
         self.result, self.head, self._shown_for = run.plan.result, head, image
+        names = [info.name for info in self.result.classes_of_head if info.id]
+        set_items(self.class_choice, [("all classes", None), *((name, name) for name in names)])
         if self._state.session is not None:
             from ...session.proposals.slide_objects import UntouchedObjects
 
@@ -181,6 +191,6 @@ class SlideRuns(QObject):
         notes = "".join(f" {note}" for note in done.notes)
         self.message.emit(
             f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Correct an object with any "
-            f"tool, or choose the view or draw a box and press Add objects.{notes}"
+            f"tool, or choose a region and a class and press Add objects.{notes}"
         )
         self.changed.emit()
