@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import gzip
+import json
 import os
 import signal
 import socket
@@ -13,24 +16,38 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import requests
+import safetensors.torch
 import torch
 import trustme
 
+from napari_sampath import __version__
 from napari_sampath.cli import main
 from napari_sampath.encoders.remote import RemoteEncoder, client, connect
-from napari_sampath.encoders.remote.protocol import FEATURES, MAX_BODY_BYTES, SHAPE, pack_pixels
+from napari_sampath.encoders.remote.protocol import (
+    CHECKSUM,
+    FEATURES,
+    INFO,
+    MAX_BODY_BYTES,
+    PROTOCOL,
+    SHAPE,
+    ServerInfo,
+    checksum,
+    pack_pixels,
+)
 from napari_sampath.errors import ConfigError
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model
-from napari_sampath.server import app, header_timeout
-from napari_sampath.server.serving import make_server, read_token
+from napari_sampath.server import app, time_limits
+from napari_sampath.server.serving import check_access, make_server, read_token
 from napari_sampath.tiling import tiles
-from support.models.patches import disc_image, patch_model
+from support.models.patches import PatchEncoder, disc_image, patch_model
 from support.programs.feature_server import TOKEN, proxy, serving
 
 PIXELS = disc_image(3, (200, 200))[0]
@@ -184,6 +201,157 @@ def test_a_connection_that_stays_bad_means_this_machine(
     assert not server.works
 
 
+class Answers(BaseHTTPRequestHandler):
+    """A server that is not `sampath serve`, or is another one than it says."""
+
+    protocol_version = "HTTP/1.1"
+    info: ClassVar[dict[str, object]] = {}
+    status, headers_of, content = 200, {}, b""
+    pause_s = 0.0
+
+    def do_GET(self) -> None:
+        if self.path == INFO:
+            self.answer(200, {}, json.dumps(self.info).encode())
+        else:
+            self.answer(self.status, self.headers_of, self.content)
+
+    def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        for name, value in {
+            CHECKSUM: checksum(content),
+            "Content-Length": str(len(content)),
+            **headers,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for part in (content[start : start + 2**16] for start in range(0, len(content), 2**16)):
+                self.wfile.write(part)
+                time.sleep(self.pause_s)
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+@pytest.fixture
+def something_else() -> Iterator[tuple[str, type[Answers]]]:
+    encoder = PatchEncoder()
+    of_model = ServerInfo(PROTOCOL, __version__, "patches", encoder.weights_digest, "float32", 1)
+    handler = type("Handler", (Answers,), {"info": of_model.to_json()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", handler
+        server.shutdown()
+
+
+MAPS = {"embedding": torch.zeros(8, 64, 64, dtype=torch.float16)}
+WRONG = {
+    "another name": {"tokens": MAPS["embedding"]},
+    "another shape": {"embedding": MAPS["embedding"][:, :32].contiguous()},
+    "another number of channels": {"embedding": MAPS["embedding"][:4]},
+    "another type": {"embedding": MAPS["embedding"].float()},
+    "one map more": {**MAPS, "tokens": MAPS["embedding"]},
+    "values that are no numbers": {"embedding": MAPS["embedding"] * float("nan")},
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_features_of_another_kind_are_neither_used_nor_kept(
+    kind: str, something_else: tuple[str, type[Answers]], token_file: Path
+) -> None:
+    address, handler = something_else
+    handler.content = safetensors.torch.save({name: values.clone() for name, values in WRONG[kind].items()})
+    model = patch_model()
+    server = connect(address, token_file)
+    said = messages(server)
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    assert len(said) == 1
+    assert "its answer was damaged" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "content", "pause_s", "reason"),
+    [
+        (429, {"Retry-After": "nan"}, b"", 0.0, "it is busy"),
+        (429, {"Retry-After": "-1"}, b"", 0.0, "it is busy"),
+        (200, {}, bytes(2**21), 0.0, "its answer is too large"),
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(2**24)), 0.0, "its answer is too large"),
+        (200, {"Content-Encoding": "gzip"}, b"no gzip", 0.0, "there is no connection"),
+        (200, {}, bytes(2**20), 0.1, "it does not answer in time"),
+        (302, {"Location": "http://example.org/"}, b"", 0.0, "status 302"),
+        (500, {"Content-Type": "text/plain"}, b"\x00\x1b[31m", 0.0, "status 500"),
+    ],
+)
+def test_answers_of_something_else_mean_this_machine(
+    status: int,
+    headers: dict[str, str],
+    content: bytes,
+    pause_s: float,
+    reason: str,
+    something_else: tuple[str, type[Answers]],
+    token_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, handler = something_else
+    handler.status, handler.headers_of, handler.content, handler.pause_s = status, headers, content, pause_s
+    monkeypatch.setattr(client, "BUSY_S", 0.3)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(client, "WHOLE_ANSWER_S", 0.3)
+    model = patch_model()
+    server = connect(address, token_file)
+    said = messages(server)
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    assert len(said) == 1
+    assert reason in said[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("version", "0.0", "has version 0.0 of napari-sampath"),
+        ("protocol", 2, "is not a server of this version"),
+        ("precision", "float8", "precision"),
+        ("weights", "0" * 64, "other weights of 'patches'"),
+        ("preprocessing", 2, "other weights of 'patches'"),
+        ("encoder", 7, "is not a server of this version"),
+    ],
+)
+def test_another_server_is_refused_before_a_tile_is_sent(
+    field: str, value: object, words: str, something_else: tuple[str, type[Answers]], token_file: Path
+) -> None:
+    address, handler = something_else
+    handler.info[field] = value
+    model = patch_model()
+    with pytest.raises(ConfigError, match=words):
+        model.tiles.use_server(connect(address, token_file))
+
+
+def test_a_server_that_fails_now_and_then_is_reported_once(address: str, token_file: Path) -> None:
+    server = connect(address, token_file)
+    said = messages(server)
+    released = threading.Event()
+    request = server._request
+
+    def now_and_then(pixels: np.ndarray, *args: Any) -> Any:
+        if pixels[0, 0, 0] == PIXELS[FRAMES[0].slices][0, 0, 0]:
+            released.wait(30)
+            return request(pixels, *args)
+        try:
+            raise client._Failure("status 500")
+        finally:
+            released.set()
+
+    server._request = now_and_then  # type: ignore[method-assign]
+    model = patch_model()
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    assert len(said) == 1
+    assert not server.works
+
+
 def test_damaged_pixels_are_not_computed(address: str, token_file: Path, remote_model: Model) -> None:
     def corrupt(part: bytes) -> bytes:
         # The headers may come by themselves, and a damaged length would leave the server waiting for more.
@@ -269,6 +437,8 @@ def test_wrong_tokens_block_only_themselves(address: str, token_file: Path, tmp_
         (DIGEST, "8,9,1024", pack_pixels(np.zeros((8, 8, 3), np.uint8)), 400),
         (DIGEST, "9,8,1024", pack_pixels(np.zeros((800, 800, 3), np.uint8)), 400),  # more than announced
         (DIGEST, "99999,99999,1024", b"", 400),
+        (DIGEST, "8,8,4096", pack_pixels(np.zeros((8, 8, 3), np.uint8)), 400),  # 16 times the memory
+        (DIGEST, "8,8,1", pack_pixels(np.zeros((8, 8, 3), np.uint8)), 400),
         (DIGEST, "8", b"", 400),
         (DIGEST, "8,8,1024", b"no pixels", 400),
         (DIGEST, "8,8,1024", bytes(MAX_BODY_BYTES + 1), 413),
@@ -290,7 +460,7 @@ def test_bad_requests_are_answered_by_a_sentence(
 def test_slow_headers_end_the_connection(
     requests_before: int, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(header_timeout, "HEADERS_S", 0.3)
+    monkeypatch.setattr(time_limits, "HEADERS_S", 0.3)
     with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as connection:
         for _ in range(requests_before):
             connection.sendall(b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -298,6 +468,43 @@ def test_slow_headers_end_the_connection(
         connection.sendall(b"GET /v1/info HTTP/1.1\r\nHost: ")
         while connection.recv(2**16):  # The rest of the answer, then the end
             pass
+
+
+@pytest.mark.parametrize("token", [TOKEN, "wrong"])
+def test_slow_bodies_end_the_connection(token: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of requests that have been answered without their bodies; anybody could occupy all connections with them."""
+    monkeypatch.setattr(time_limits, "BODY_S", 0.5)
+    head = f"POST {FEATURES}{DIGEST} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    head += f"{SHAPE}: 8,8,1024\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as connection:
+        connection.sendall(head.encode())
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                sent += connection.send(b"x")
+                time.sleep(0.05)
+        assert 0 < sent < 200
+
+
+def test_a_client_that_does_not_read_its_answer_is_closed(
+    address: str, token_file: Path, remote_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limits, "UNREAD_S", 0.3)
+    large = bytes(10**8)
+    monkeypatch.setattr(app.FeatureServer, "_kept", lambda *_: large)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30) as connection:
+        question = (
+            f"GET {FEATURES}{DIGEST} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        )
+        connection.sendall(question.encode())
+        time.sleep(1.5)
+        received = 0
+        try:
+            while part := connection.recv(2**20):
+                received += len(part)
+        except ConnectionResetError:
+            pass
+        assert received < len(large)
 
 
 def test_a_body_without_length_is_limited(address: str) -> None:
@@ -348,6 +555,23 @@ def test_a_certificate_must_be_one(tmp_path: Path) -> None:
     for path in (tmp_path / "no.pem", tmp_path / "missing.pem"):
         with pytest.raises(ConfigError, match="cannot be used"):
             make_server(patch_model(), TOKEN, "127.0.0.1", 0, path)
+
+
+def test_a_key_needs_its_certificate_and_no_password(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    private = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    key.write_bytes(
+        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    )
+    with pytest.raises(ConfigError, match="without a password"):
+        check_access("127.0.0.1", certificate, key)
+    with pytest.raises(ConfigError, match="there is no certificate"):
+        check_access("127.0.0.1", None, key)
 
 
 def test_token_files_are_created_and_checked(tmp_path: Path) -> None:

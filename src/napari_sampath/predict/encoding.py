@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..arrays import Features
+from ..config import resolve_precision
 from ..encoders.remote.client import CONNECTIONS
 from ..errors import ConfigError
 from ..geometry import Frame
@@ -107,8 +108,8 @@ class TileEncoder:
                 f"The server '{server.address}' has {what} '{encoder.info.name}'; start 'sampath serve' there with the "
                 "same model, weights and version."
             )
+        self.precision = resolve_precision(info.precision, self.device)
         self._server = server
-        self.precision = info.precision
 
     def encode(
         self, pixels: Any, frames: Iterable[Frame], store: Store | None = None, batch: int | None = None
@@ -222,7 +223,7 @@ class TileEncoder:
         questions = [
             (tile.window, tile.frame.input_px, tile.key.digest) for tile in tiles if tile.key is not None
         ]
-        answers = zip(tiles, self._server.features(questions), strict=True)
+        answers = zip(tiles, self._server.features(questions, self.encoder.spec), strict=True)
         return [
             self._computing(
                 [tile], {name: values.unsqueeze(0).to(self.device) for name, values in maps.items()}

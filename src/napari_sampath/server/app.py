@@ -33,7 +33,7 @@ from ..encoders.remote.protocol import (
     unpack_pixels,
 )
 from ..errors import SampathError
-from ..geometry import Frame
+from ..geometry import INPUT_PX, Frame
 from ..store import FeatureKey
 
 if TYPE_CHECKING:
@@ -138,8 +138,12 @@ class FeatureServer:
             return _text(404, "Send the pixels.") if kept is None else _answer(kept)
         shape = _SHAPE.fullmatch(request.headers.get(SHAPE, ""))
         height, width, input_px = map(int, shape.groups()) if shape else (0, 0, 0)
-        if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX and 1 <= input_px <= MAX_SIDE_PX):
-            return _text(400, f"{SHAPE} must be height, width and input side, 1 to {MAX_SIDE_PX} px each.")
+        inputs = sorted({INPUT_PX, self._model.input_px})  # Others could need any amount of memory.
+        if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX and input_px in inputs):
+            sides = " or ".join(map(str, inputs))
+            return _text(
+                400, f"{SHAPE} must be height, width (1 to {MAX_SIDE_PX} px) and input side ({sides} px)."
+            )
         if self._running >= MAX_REQUESTS:
             raise Busy
         self._running += 1

@@ -59,6 +59,35 @@ def read_token(path: Path) -> tuple[str, bool]:
     return token, False
 
 
+def check_access(host: str, certificate: Path | None = None, key: Path | None = None) -> None:
+    """Check that a server that listens on an address is encrypted, unless only this machine reaches it.
+
+    Args:
+        host: Address to listen on.
+        certificate: File with the certificate chain.
+        key: File with its private key, if it is not in the same file.
+
+    Raises:
+        ConfigError: If the certificate is missing or cannot be used.
+    """
+    if certificate is None and not is_loopback(host):
+        raise ConfigError(
+            f"'{host}' can be reached from other machines, so a certificate is needed; give --certificate and --key, "
+            "or listen on 127.0.0.1 and use an SSH tunnel."
+        )
+    if certificate is None and key is not None:
+        raise ConfigError(f"--key is '{key}', but there is no certificate; give --certificate, too.")
+    if certificate is not None:
+        try:
+            # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"The certificate '{certificate}' cannot be used ({error}); give PEM files of it and of its key, "
+                "without a password."
+            ) from error
+
+
 def make_server(
     model: Model, token: str, host: str, port: int, certificate: Path | None = None, key: Path | None = None
 ) -> Any:
@@ -75,28 +104,17 @@ def make_server(
     Raises:
         ConfigError: If the extra is not installed, the certificate is missing or cannot be used.
     """
-    if certificate is None and not is_loopback(host):
-        raise ConfigError(
-            f"'{host}' can be reached from other machines, so a certificate is needed; give --certificate and --key, "
-            "or listen on 127.0.0.1 and use an SSH tunnel."
-        )
+    check_access(host, certificate, key)
     try:
         import uvicorn
 
         from .app import FeatureServer
-        from .header_timeout import HeaderTimeoutProtocol
+        from .time_limits import TimeLimitProtocol
     except ImportError as error:
         raise ConfigError(
             "'sampath serve' needs starlette and uvicorn, which are not installed; run 'pip install "
             "napari-sampath[server]'."
         ) from error
-    if certificate is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"The certificate '{certificate}' cannot be used ({error}); give PEM files of it and its key."
-            ) from error
     config = uvicorn.Config(
         FeatureServer(model, token).app(),
         host=host,
@@ -108,7 +126,7 @@ def make_server(
         server_header=False,
         lifespan="off",
         ws="none",
-        http=HeaderTimeoutProtocol,
+        http=TimeLimitProtocol,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
         limit_concurrency=_MAX_CONNECTIONS,

@@ -7,8 +7,9 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
-from ...arrays import UInt8Array
+from ... import __version__
+from ...arrays import FeatureSpec, UInt8Array
 from ...errors import ConfigError
 from ...files.json_reader import read_regular
 from .protocol import (
@@ -42,11 +44,17 @@ CONNECTIONS = 4
 """Number of tiles that are sent at the same time."""
 CONNECT_S, ANSWER_S = 5.0, 60.0
 """How long to wait for a connection, and between two parts of an answer, in seconds."""
+WHOLE_ANSWER_S = 300.0
+"""How long to wait for a whole answer, in seconds: 2.1 MB at 60 kbit/s."""
+MAX_ANSWER_BYTES = 2**26
+"""Largest answer; the features of the largest model have 13 MB."""
 ATTEMPTS = 3
 BUSY_S = 30.0
 """How long to wait in all for a server that is full, in seconds."""
 RETRY_S = 60.0
 """How long tiles are computed on this machine before a server that failed is asked again, in seconds."""
+_PART_BYTES = 2**16
+"""Number of bytes that are received at once."""
 MAX_TOKEN_BYTES = 1024
 """Largest size of a token file."""
 
@@ -94,63 +102,73 @@ class RemoteEncoder:
         """False for a while after the server failed."""
         return self._failed_at is None or time.monotonic() - self._failed_at > RETRY_S
 
-    def features(self, tiles: list[tuple[UInt8Array, int, str]]) -> list[dict[str, Tensor] | None]:
+    def features(
+        self, tiles: list[tuple[UInt8Array, int, str]], spec: FeatureSpec
+    ) -> list[dict[str, Tensor] | None]:
         """Return the features of tiles.
 
         Args:
             tiles: Pixels (h, w, 3) uint8, `Frame.input_px` and key digest of each tile.
+            spec: The maps that the encoder computes; other answers are refused.
 
         Returns:
             Name -> (C, h, w) float16 on the CPU for each tile; None where it has to be computed on this machine.
         """
         with ThreadPoolExecutor(min(CONNECTIONS, max(1, len(tiles))), "sampath-remote") as pool:
-            return list(pool.map(lambda tile: self._features(*tile), tiles))
+            return list(pool.map(lambda tile: self._features(spec, *tile), tiles))
 
-    def _features(self, pixels: UInt8Array, input_px: int, digest: str) -> dict[str, Tensor] | None:
+    def _features(
+        self, spec: FeatureSpec, pixels: UInt8Array, input_px: int, digest: str
+    ) -> dict[str, Tensor] | None:
         if not self.works or max(pixels.shape[:2]) > MAX_SIDE_PX:
             return None
+        started = time.monotonic()
         try:
-            return self._request(pixels, f"{pixels.shape[0]},{pixels.shape[1]},{input_px}", digest)
+            maps = self._request(pixels, f"{pixels.shape[0]},{pixels.shape[1]},{input_px}", digest, spec)
         except (_Failure, requests.RequestException) as error:
             self._fail(error)
             return None
+        with self._lock:
+            # Not if it has failed for another tile in the meantime, which would be said again and again.
+            if self._failed_at is not None and self._failed_at < started:
+                self._failed_at = None
+        return maps
 
-    def _request(self, pixels: UInt8Array, shape: str, digest: str) -> dict[str, Tensor]:
+    def _request(self, pixels: UInt8Array, shape: str, digest: str, spec: FeatureSpec) -> dict[str, Tensor]:
         waited, attempt, problem = 0.0, 0, ""
         # Ask first, because the tile may be there already
         body: bytes | None = None
         while attempt < ATTEMPTS:
             answer = self._send(FEATURES + digest, body, shape)
-            if answer.status_code == 404 and body is None:
+            if answer.status == 404 and body is None:
                 body = pack_pixels(pixels)
                 if len(body) > MAX_BODY_BYTES:
                     raise _Failure("a tile is too large for it")
-            elif answer.status_code == 429:
+            elif answer.status == 429:
                 pause = _seconds(answer.headers.get("Retry-After"))
                 waited += pause
                 if waited > BUSY_S:
                     raise _Failure("it is busy")
                 time.sleep(pause)
-            elif answer.status_code == 200:
-                maps = unpack_maps(answer.content)
+            elif answer.status == 200:
+                maps = unpack_maps(answer.content, spec)
                 if maps is not None and checksum(answer.content) == answer.headers.get(CHECKSUM):
-                    self._failed_at = None
                     return maps
                 # A damaged answer to a question without pixels is asked again, too
                 attempt, problem = attempt + 1, "its answer was damaged"
-            elif answer.status_code in (400, 502, 503, 504):
+            elif answer.status in (400, 502, 503, 504):
                 attempt, problem = attempt + 1, _text(answer)
             else:
                 raise _Failure(_text(answer))
         raise _Failure(problem)
 
-    def _send(self, path: str, body: bytes | None, shape: str = "") -> requests.Response:
-        method, headers = "GET" if body is None else "POST", {}
+    def _send(self, path: str, body: bytes | None, shape: str = "") -> _Answer:
+        method, headers = "GET" if body is None else "POST", {"Accept-Encoding": "identity"}
         if body is not None:
-            headers = {SHAPE: shape, "Content-Type": "application/octet-stream"}
+            headers |= {SHAPE: shape, "Content-Type": "application/octet-stream"}
         for attempt in range(ATTEMPTS):
             try:
-                return self._session.request(
+                with self._session.request(
                     method,
                     self.address + path,
                     data=body,
@@ -160,7 +178,9 @@ class RemoteEncoder:
                     proxies=self._proxies,
                     timeout=(CONNECT_S, ANSWER_S),
                     allow_redirects=False,
-                )
+                    stream=True,
+                ) as answer:
+                    return _Answer(answer.status_code, answer.headers, _content(answer))
             except (requests.exceptions.SSLError, requests.ConnectTimeout, requests.ReadTimeout):
                 raise
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
@@ -183,16 +203,16 @@ class RemoteEncoder:
     def _read_info(self) -> ServerInfo:
         try:
             answer = self._send(INFO, None)
-        except requests.RequestException as error:
+        except (_Failure, requests.RequestException) as error:
             raise ConfigError(
                 f"The server '{self.address}' cannot be used ({_reason(error)}); check the address, and that 'sampath "
                 "serve' runs there."
             ) from error
-        if answer.status_code == 401:
+        if answer.status == 401:
             raise ConfigError(
                 f"The server '{self.address}' refuses the token; give the token file that 'sampath serve' wrote."
             )
-        if answer.status_code != 200:
+        if answer.status != 200:
             raise ConfigError(
                 f"The server '{self.address}' cannot be used ({_text(answer)}); try again later."
             )
@@ -202,7 +222,33 @@ class RemoteEncoder:
                 f"'{self.address}' is not a server of this version of napari-sampath; install the same version on both "
                 "machines."
             )
+        if info.version != __version__:
+            raise ConfigError(
+                f"The server '{self.address}' has version {info.version} of napari-sampath and this machine "
+                f"{__version__}; install the same version on both machines."
+            )
         return info
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer that has been received completely."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+def _content(answer: requests.Response) -> bytes:
+    """Receive the body of an answer, which is not larger or slower than those of `sampath serve`."""
+    content, end = bytearray(), time.monotonic() + WHOLE_ANSWER_S
+    for part in answer.iter_content(_PART_BYTES):
+        content += part
+        if len(content) > MAX_ANSWER_BYTES:
+            raise _Failure("its answer is too large")
+        if time.monotonic() > end:
+            raise _Failure("it does not answer in time")
+    return bytes(content)
 
 
 class _Failure(Exception):
@@ -227,7 +273,7 @@ def connect(address: str, token_file: Path, ca: Path | None = None) -> RemoteEnc
         raise ConfigError(
             f"The token file '{token_file}' cannot be read; copy it from the machine with the server."
         ) from error
-    if not token or any(character.isspace() for character in token):
+    if not token or " " in token or not token.isprintable():
         raise ConfigError(
             f"The token file '{token_file}' holds no token; copy it from the machine with the server."
         )
@@ -266,16 +312,16 @@ def is_loopback(host: str) -> bool:
 def _seconds(text: str | None) -> float:
     """Return the time to wait that an answer states, 0.1 to 10 seconds."""
     try:
-        return min(max(float(text or 1), 0.1), 10.0)
+        return min(max(0.1, float(text or 1)), 10.0)  # In this order, "nan" is 0.1.
     except ValueError:
         return 1.0
 
 
-def _text(answer: requests.Response) -> str:
+def _text(answer: _Answer) -> str:
     """Return the message of an answer that is not a success."""
     is_text = "text/plain" in answer.headers.get("Content-Type", "")
     message = answer.content[:200].decode("utf-8", "replace") if is_text else ""
-    return f"status {answer.status_code}{': ' if message else ''}{message}"
+    return f"status {answer.status}{': ' if message else ''}{message}"
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ import torch
 import xxhash
 from safetensors import SafetensorError
 
-from ...arrays import UInt8Array
+from ...arrays import GRID, FeatureSpec, UInt8Array
 from ...files import JsonError, from_json, parse_json
 
 PROTOCOL = 1
@@ -90,13 +90,16 @@ def pack_maps(maps: dict[str, torch.Tensor]) -> bytes | None:
     return content
 
 
-def unpack_maps(body: bytes) -> dict[str, torch.Tensor] | None:
-    """Parse maps, float16; None if the body is something else."""
+def unpack_maps(body: bytes, spec: FeatureSpec) -> dict[str, torch.Tensor] | None:
+    """Parse the maps of an encoder, float16; None if the body is something else."""
     try:
         maps: dict[str, torch.Tensor] = safetensors.torch.load(body)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
         return None
-    return maps
+    shapes = {name: (values.dtype, *values.shape) for name, values in maps.items()}
+    if shapes != {one.name: (torch.float16, one.channels, GRID, GRID) for one in spec.maps}:
+        return None
+    return maps if all(values.isfinite().all() for values in maps.values()) else None
 
 
 def checksum(body: bytes) -> str:

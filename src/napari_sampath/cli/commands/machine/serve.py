@@ -36,8 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Serve until the process is stopped."""
-    from ....server.serving import make_server, read_token
+    from ....server.serving import check_access, make_server, read_token
 
+    check_access(args.host, args.certificate, args.key)
     token, is_new = read_token(args.token_file)
     if is_new:
         output.note(
