@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.errors import ConfigError, StorageError
+from napari_sampath.errors import ConfigError, ImageError, SampathError, StorageError
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create
-from napari_sampath.images.slides import ArraySlide
+from napari_sampath.images.slides import ArraySlide, open_slide
+from napari_sampath.images.slides import tissue as tissue_module
 from napari_sampath.images.slides.scaled import ScaledSlide
 from napari_sampath.images.slides.tissue import Tissue, find_tissue
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import segment
 from napari_sampath.predict.head_tiles import head_tiles
+from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.whole_slide import SlidePlan, plan_job, slide_run_job
 from napari_sampath.store import DiskTier, MemoryTier, Store
 from support import small_disk
@@ -283,3 +289,127 @@ def test_scaled_slides_cover_the_slide(slide, factor: float) -> None:
     assert window.shape == (50, 53, 3)
     if factor in (0.5, 1.0, 2.0):
         np.testing.assert_array_equal(window, whole[height - 50 :, 7:60])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("appended", "was changed while it was read"),
+        ("overwritten", "was changed while it was read"),
+        ("truncated", "was (truncated|changed) while it was"),
+    ],
+)
+def test_no_block_counts_as_complete_after_the_slide_was_changed(
+    kind: str, words: str, slide, model, tmp_path: Path
+) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, slide[:], tile=(64, 64), photometric="rgb", metadata=None)
+    done: list[str] = []
+
+    def change(block: slide_result.Block) -> None:
+        done.append(block.name)
+        if kind == "truncated":
+            os.truncate(path, path.stat().st_size // 8)
+        with open(path, "r+b") as file:
+            file.seek(100_000, os.SEEK_SET if kind == "overwritten" else os.SEEK_END)
+            file.write(b"something else")
+
+    with open_slide(path) as opened:
+        plan = SlidePlan.make(opened, make_head(), model, tmp_path / "a.ome.zarr", everywhere(slide))
+        with pytest.raises(ImageError, match=words):
+            run(plan_job(plan, on_block=change))
+    assert [block.name for block in plan.result.blocks if plan.result.is_done(block)] == done[:1]
+
+
+def test_a_slide_that_is_replaced_or_moved_stays_open(slide, model, tmp_path: Path) -> None:
+    path, moved = tmp_path / "slide.tif", tmp_path / "moved.tif"
+    tifffile.imwrite(path, slide[:], tile=(64, 64), photometric="rgb", metadata=None)
+
+    def replace(_: slide_result.Block) -> None:
+        if not moved.exists():
+            path.rename(moved)
+            path.write_bytes(b"another slide")
+
+    with open_slide(path) as opened:
+        plan = SlidePlan.make(opened, make_head(), model, tmp_path / "a.ome.zarr", everywhere(slide))
+        run(plan_job(plan, on_block=replace))
+    np.testing.assert_array_equal(read_all(plan.result.path)[0], segment(slide[:], make_head(), model).labels)
+
+
+@pytest.mark.parametrize("mpp", [1e-6, 8.0, 20.0, 1e6])
+def test_a_wrong_scale_needs_no_more_memory(mpp: float, monkeypatch: pytest.MonkeyPatch, slide) -> None:
+    monkeypatch.setattr(tissue_module, "_MAX_PX", 10_000)
+    monkeypatch.setattr(slide, "mpp", mpp)
+    found = find_tissue(slide)
+    assert 0 < found.mask.size < 11_000
+    assert found.touches((0, 0, *HW))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no mask",
+        {"mask": np.zeros(1, np.uint8)},
+        {"mask": np.zeros(1, np.uint8), "shape": np.array([2, 3]), "step": 0.0},
+        {"mask": np.zeros(1, np.uint8), "shape": np.array([2, 3]), "step": np.nan},
+        {"mask": np.zeros(1, np.uint8), "shape": np.array([0, 3]), "step": 8.0},
+        {"mask": np.zeros(1, np.uint8), "shape": np.array([10**6, 10**6]), "step": 8.0},
+        {"mask": np.zeros(1, np.uint8), "shape": np.array([2, 3, 4]), "step": 8.0},
+        {"mask": np.zeros(1, np.float64), "shape": np.array([2, 3]), "step": 8.0},
+        np.zeros(3),
+    ],
+)
+def test_a_damaged_tissue_mask_counts_as_missing(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.tissue.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with open(path, "wb") as file:
+            np.savez(file, **content) if isinstance(content, dict) else np.save(file, content)
+    assert tissue_module.load_tissue(path) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hw", [10, 20]),
+        ("hw", [0, 20]),
+        ("hw", 3),
+        ("hw", [2**40, 2**40]),
+        ("factor", 0),
+        ("factor", None),
+        ("mpp", "fine"),
+        ("classes", [{"id": 300, "name": "a", "color": [0, 0, 0]}]),
+        ("classes", None),
+        ("fingerprint", []),
+    ],
+)
+def test_a_damaged_record_is_refused(field: str, value: object, slide, model, tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    SlidePlan.make(slide, make_head(), model, path, everywhere(slide))
+    file = path / "zarr.json"
+    record = json.loads(file.read_text())
+    record["attributes"]["sampath"][field] = value
+    file.write_text(json.dumps(record))
+    with pytest.raises(SampathError, match=r"is not the result of a run|is not a map of 10 x 20 bytes"):
+        SlideResult.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged" * 10])
+def test_a_damaged_chunk_is_said(content: bytes, slide, model, tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    run(slide_run_job(slide, make_head(), model, path, everywhere(slide)))
+    chunk = next(file for file in (path / "classes" / "0" / "c").rglob("*") if file.is_file())
+    chunk.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged or gone"):
+        run(slide_run_job(slide, make_head(), model, path, everywhere(slide), objects=InstanceSettings()))
+
+
+def test_tiles_of_a_chosen_size(slide, model, tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    run(slide_run_job(slide, make_head(), model, path, everywhere(slide), tile_px=512))
+    expected = segment(slide[:], make_head(), model, tile_px=512).labels
+    np.testing.assert_array_equal(read_all(path)[0], expected)
+    with pytest.raises(ConfigError, match="128 to 4096"):
+        run(slide_run_job(slide, make_head(), model, tmp_path / "b.ome.zarr", everywhere(slide), tile_px=9))

@@ -147,7 +147,7 @@ def _add_result(args: argparse.Namespace, output: Output, document: Document, di
         raise ConfigError(
             f"'{args.result}' is not a result on '{args.source}'; give the folder that 'sampath segment' wrote for it."
         )
-    output.run(add_result_job(document, result, str(result.fingerprint["head"])))
+    output.run(add_result_job(document, result, result.head))
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...arrays import UInt8Array
-from ...errors import ImageError
+from ...errors import ImageError, StorageError
 from . import slide_result
 
 
@@ -32,10 +32,8 @@ class ResultMap:
         rest = step >> level
         try:
             return self._result.read(self._name, part, level)[::rest, ::rest]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ImageError(
-                f"'{self._result.path}' cannot be read ({error}); check the folder and segment the slide again."
-            ) from error
+        except StorageError as error:
+            raise ImageError(str(error)) from error
 
     def close(self) -> None:
         """Do nothing: the result has no open files."""

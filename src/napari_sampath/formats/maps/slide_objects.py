@@ -151,7 +151,7 @@ class BlockObjectStore:
                 edges = {edge: file[f"edge_{edge}"] for edge in EDGES}
                 is_piece = file["is_piece"]
             numbers: Any = zarr.open_array(folder / "numbers", mode="r", zarr_format=_ZARR)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise StorageError(
                 f"'{folder}' cannot be read ({error}); delete it and run the same command again."
             ) from error

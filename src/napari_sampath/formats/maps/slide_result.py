@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import ClassInfo, FloatArray, UInt8Array
-from ...errors import StorageError, refuse
-from ...files import JsonError, read_json
+from ...errors import StorageError, first_line, refuse
 from ...rasters.zarr_arrays import Node, array_info
+from .result_record import difference, read_record
 
 if TYPE_CHECKING:
     import zarr
@@ -75,16 +75,14 @@ class SlideResult:
     def __init__(self, path: Path, hw: tuple[int, int]) -> None:
         self.path = path
         self.hw = hw
-        stored = _stored(path)
-        self.mpp: float | None = stored["mpp"]
-        self.factor: float = stored["factor"]
-        self.fingerprint: Mapping[str, Any] = stored["fingerprint"]
-        self.classes_of_head = tuple(
-            ClassInfo(info["id"], info["name"], tuple(info["color"])) for info in stored["classes"]
-        )
+        record, _ = read_record(path)
+        self.mpp = record.mpp
+        self.factor = record.factor
+        self.fingerprint: Mapping[str, Any] = record.fingerprint
+        self.classes_of_head = record.classes
         self.blocks = tuple(blocks_of(hw))
         self._arrays = {
-            name: [_open_array(path / name / str(level)) for level in range(LEVELS)]
+            name: [_open_array(path / name / str(level), _level_hw(hw, level)) for level in range(LEVELS)]
             for name in ("classes", "confidence")
         }
 
@@ -130,11 +128,11 @@ class SlideResult:
         number, place = 1, path
         while True:
             if place.exists():
-                stored = _stored(place)
+                _, stored = read_record(place)
                 if stored == content:
                     break
                 if not create:
-                    raise StorageError(_difference(path, stored, content))
+                    raise StorageError(difference(path, stored, content))
                 number += 1
                 place = path.with_name(f"{path.name.removesuffix('.ome.zarr')} ({number}).ome.zarr")
                 continue
@@ -152,8 +150,12 @@ class SlideResult:
         Raises:
             StorageError: If the folder is not a result.
         """
-        height, width = _stored(path)["hw"]
-        return cls(path, (height, width))
+        return cls(path, read_record(path)[0].hw)
+
+    @property
+    def head(self) -> str:
+        """Name of the head."""
+        return str(self.fingerprint.get("head", ""))
 
     def is_done(self, block: Block) -> bool:
         """Return True if a block is complete."""
@@ -198,9 +200,18 @@ class SlideResult:
         return self.read("confidence", box, level)
 
     def read(self, name: str, box: Box, level: int = 0) -> UInt8Array:
-        """Read a box (r0, c0, r1, c1) of a level of the map "classes" or "confidence"."""
+        """Read a box (r0, c0, r1, c1) of a level of the map "classes" or "confidence".
+
+        Raises:
+            StorageError: If it cannot be read.
+        """
         r0, c0, r1, c1 = box
-        values: UInt8Array = np.asarray(self._arrays[name][level][r0:r1, c0:c1])
+        try:
+            values: UInt8Array = np.asarray(self._arrays[name][level][r0:r1, c0:c1])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StorageError(
+                f"'{self.path}' is damaged or gone ({first_line(error)}); delete it, and run the same command again."
+            ) from error
         return values
 
     def blocks_in(self, box: Box) -> list[Block]:
@@ -228,7 +239,7 @@ class SlideResult:
 def is_result(path: Path) -> bool:
     """Return True if a folder is the result of a run on a slide."""
     try:
-        _stored(path)
+        read_record(path)
     except StorageError:
         return False
     return True
@@ -276,7 +287,7 @@ def create_pyramid(
     for level in range(LEVELS):
         array = group.create_array(
             str(level),
-            shape=tuple(-(-length >> level) for length in hw),
+            shape=_level_hw(hw, level),
             chunks=(CHUNK_PX, CHUNK_PX),
             dtype=dtype,
             fill_value=0,
@@ -303,35 +314,22 @@ def _image_label(classes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version": VERSION, "colors": colors, "properties": properties}
 
 
-def _stored(path: Path) -> Any:
-    """Return the metadata of the run whose result is in a folder.
-
-    Raises:
-        StorageError: If the folder is not a result.
-    """
-    try:
-        return read_json(path / "zarr.json")["attributes"]["sampath"]
-    except (OSError, JsonError, KeyError, TypeError) as error:
-        raise StorageError(f"'{path}' exists and is not the result of a run; give another name.") from error
+def _level_hw(hw: Sequence[int], level: int) -> tuple[int, int]:
+    return -(-hw[0] >> level), -(-hw[1] >> level)
 
 
-def _difference(path: Path, stored: Any, content: dict[str, Any]) -> str:
-    """Return a sentence on how the run of a stored result differs from this one."""
-    first, second = dict(stored.get("fingerprint", {})), content["fingerprint"]
-    names = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    return (
-        f"'{path}' is the result of another run ({', '.join(names) or 'size, scale or classes'} differ); use the same "
-        "weights, precision, slide and version on all machines."
-    )
-
-
-def _open_array(path: Path) -> zarr.Array[Any]:
+def _open_array(path: Path, hw: tuple[int, int]) -> zarr.Array[Any]:
     import zarr
 
     node = Node.open(path)
-    if node is None:
-        refuse(path, "is not an array", "delete the result, and run the same command again")
-    array_info(node)  # Refuses codecs that run code.
+    # `array_info` refuses codecs that run code.
+    info = None if node is None else array_info(node)
+    if info is None or tuple(info.shape) != hw or info.dtype != np.uint8:
+        refuse(
+            path,
+            f"is not a map of {hw[0]} x {hw[1]} bytes",
+            "delete the result, and run the same command again",
+        )
     return zarr.open_array(path, mode="r+")
 
 

@@ -82,6 +82,7 @@ class Slide(ABC):
         if math.prod(sizes[-1]) > _OVERVIEW_PX:
             self.remarks += (_NO_OVERVIEW,)
         self.levels = tuple(Level(hw, exact_factor(sizes[0], hw)) for hw in sizes)
+        self._stamp = self._status()
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -132,6 +133,7 @@ class Slide(ABC):
                 f"The window {box} at step {step} of '{self.name}' is empty or outside its {self.hw[1]} x {self.hw[0]} "
                 "px (width x height); give (r0, c0, r1, c1) inside, and a step of at least 1."
             )
+        step = min(step, max(r1 - r0, c1 - c0))
         number = self.level_for(step)
         factor = self.levels[number].factor
         if step == 1 and factor == 1:
@@ -198,6 +200,26 @@ class Slide(ABC):
         )
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return np.asarray(image.resize((hw[1], hw[0]), Image.Resampling.BOX, box=region))
+
+    @property
+    def is_unchanged(self) -> bool:
+        """False if the file was written to since it was opened."""
+        return self._stamp is None or self._status() in (None, self._stamp)
+
+    def check_unchanged(self) -> None:
+        """Raise an `ImageError` if the file was written to since it was opened, so that its pixels may be mixed."""
+        if not self.is_unchanged:
+            raise ImageError(
+                f"'{self.path}' was changed while it was read; wait until it is complete, then open the slide, or run "
+                "the command, again."
+            )
+
+    def _status(self) -> tuple[int, ...] | None:
+        """Return what changes when the file is written to; None if that is unknown, as for a folder or a moved file."""
+        if not self.path.is_file():
+            return None
+        status = self.path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     @abstractmethod
     def read_level(self, number: int, box: Box) -> UInt8Array:

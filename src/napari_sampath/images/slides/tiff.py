@@ -225,11 +225,16 @@ class TiffSlide(Slide):
             ImageError: If the file cannot be read any more.
         """
         try:
-            return self._read_at(offset, count)
+            content = self._read_at(offset, count)
         except (OSError, ValueError, TypeError, OverflowError) as error:
             raise ImageError(
                 f"'{self.path}' cannot be read any more ({error}); check the disk and open it again."
             ) from error
+        if len(content) < count:  # It was complete when it was opened.
+            raise ImageError(
+                f"'{self.path}' was truncated while it was open; copy it again, and open it again."
+            )
+        return content
 
     def _read_at(self, offset: int, count: int) -> bytes:
         handle = self._tiff.filehandle
@@ -252,6 +257,13 @@ class TiffSlide(Slide):
             for index in indices:
                 digest.update(self._bytes(page, index))
         return digest.digest()
+
+    def _status(self) -> tuple[int, ...] | None:
+        """Return what changes when the open file is written to; another file at its path does not matter."""
+        if self._tiff.filehandle.closed:
+            return None
+        status = os.fstat(self._tiff.filehandle.fileno())
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,6 +16,8 @@ from .slide import Slide
 
 TISSUE_MPP = 8.0
 """Micrometres per pixel of a tissue mask."""
+_MAX_PX = 2**24
+"""Largest number of pixels of a tissue mask; larger slides, or those whose scale is wrong, get a coarser one."""
 _ASSUMED_MPP = 0.25
 """Scale assumed if it is unknown: that of a 40x objective. If it is wrong, the mask is coarser than intended."""
 _SMOOTHING_PX = 2.0
@@ -53,7 +56,7 @@ def find_tissue(slide: Slide) -> Tissue:
     from skimage.filters import threshold_otsu  # Slow to import.
 
     mpp = slide.mpp or _ASSUMED_MPP
-    step = max(1.0, TISSUE_MPP / mpp)
+    step = max(1.0, TISSUE_MPP / mpp, math.sqrt(slide.hw[0] * slide.hw[1] / _MAX_PX))
     pixels = slide.read((0, 0, *slide.hw), step).astype(np.int16)
     # Saturation as the range of the three colours, which needs no division
     saturation = ndimage.gaussian_filter(
@@ -90,10 +93,12 @@ def load_tissue(path: Path) -> Tissue | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             height, width = map(int, file["shape"])
-            bits = np.unpackbits(file["mask"], count=height * width)
-            return Tissue(bits.reshape(height, width).astype(bool), file["step"].item())
-    except (OSError, ValueError, KeyError, BadZipFile):
+            bits = np.unpackbits(file["mask"])[: height * width]
+            tissue = Tissue(bits.reshape(height, width).astype(bool), file["step"].item())
+            is_valid = tissue.mask.size > 0 and 0 < tissue.step < math.inf
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, BadZipFile):
         return None
+    return tissue if is_valid else None
 
 
 def _without_small(mask: BoolArray, min_area_px: int) -> BoolArray:

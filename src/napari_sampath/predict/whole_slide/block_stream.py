@@ -125,9 +125,11 @@ def compute_blocks(
 
     Raises:
         StorageError: If a block cannot be written.
+        ImageError: If the slide cannot be read, or was changed since it was opened.
     """
 
     def write(block: Block, canvas: Canvas) -> None:
+        plan.slide.slide.check_unchanged()
         plan.result.write(block, canvas.labels, canvas.confidence)
         on_block(block)
 

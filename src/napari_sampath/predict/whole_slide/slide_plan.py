@@ -15,7 +15,7 @@ from ...geometry import Frame
 from ...images.slides import Slide
 from ...images.slides.scaled import ScaledSlide
 from ...images.slides.tissue import Tissue
-from ..head_tiles import head_tile_px, head_tiles
+from ..head_tiles import check_tile_px, head_tile_px, head_tiles
 from ..segmentation import check_match
 from .shared_logits import SharedLogits
 
@@ -59,6 +59,7 @@ class SlidePlan:
         mpp: float | None = None,
         magnification: float = 1.0,
         create: bool = True,
+        tile_px: int | None = None,
     ) -> SlidePlan:
         """Open or create the result of a run.
 
@@ -67,7 +68,8 @@ class SlidePlan:
         check_match(head, model)
         factor, notes = scale_factor(slide, head, mpp)
         scaled = ScaledSlide(slide, factor)
-        tile_px = head_tile_px(head, magnification=magnification)
+        chosen = None if tile_px is None else round(check_tile_px(tile_px) / factor)
+        tile_px = head_tile_px(head, tile_px=chosen, magnification=magnification)
         fingerprint = _fingerprint(slide, head, model, tissue, factor, tile_px)
         hw = scaled.shape[0], scaled.shape[1]
         result, note = SlideResult.open(

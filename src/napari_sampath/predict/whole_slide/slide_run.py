@@ -54,6 +54,7 @@ def slide_run_job(
     mpp: float | None = None,
     part: tuple[int, int] = (1, 1),
     objects: InstanceSettings | None = None,
+    tile_px: int | None = None,
 ) -> Job[SlideRun]:
     """Make a job that segments a slide; it can be cancelled, killed and continued at any time.
 
@@ -67,14 +68,15 @@ def slide_run_job(
             if this is unknown or the slide's scale is.
         part: (number, count): compute the `number`-th (from 1) of `count` parts of the blocks, to share the work.
         objects: How objects are separated, if they are. The process that completes the last block numbers them.
+        tile_px: Side of the tiles in level-0 pixels, if chosen by the user; see `head_tile_px`.
 
     Raises:
         WeightsError: If the head was trained on another model.
-        ConfigError: If `part` is not within its count, or the scale is out of range.
+        ConfigError: If `part` is not within its count, or the scale or `tile_px` is out of range.
         StorageError: If the result cannot be written.
     """
     _check_part(part)
-    plan = SlidePlan.make(slide, head, model, path, tissue, mpp)
+    plan = SlidePlan.make(slide, head, model, path, tissue, mpp, tile_px=tile_px)
     return (yield from plan_job(plan, part, objects))
 
 
