@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +75,49 @@ def test_busy_processes_are_counted() -> None:
         for process in busy:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts running threads as Linux does")
+def test_threads_of_the_last_prompt_do_not_count_as_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a prompt, PyTorch's threads spin for some milliseconds; another process is counted at once."""
+    (tmp_path / "loadavg").write_text("0.9 0.5 0.2 3/130 4242")  # this thread and two others
+    monkeypatch.setattr(threads, "_LOADAVG", tmp_path / "loadavg")
+    monkeypatch.setattr(threads, "_cores", lambda: 4)
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "free_cores", lambda: 3)
+            with threads.prompt_threads(torch.device("cpu")):
+                assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(usual)
+    for own, free in ((1, 2), (2, 3), (3, 4), (4, 4)):
+        monkeypatch.setattr(threads._last_prompt, "ended", time.monotonic())
+        monkeypatch.setattr(threads, "_running_threads", lambda own=own: own)
+        assert free_cores() == free, f"{own} of three running threads are of this process"
+    monkeypatch.setattr(threads._last_prompt, "ended", time.monotonic() - 1)
+    assert free_cores() == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts running threads as Linux does")
+def test_running_threads_of_this_process_are_counted() -> None:
+    assert threads._running_threads() >= 1
+    data, ended = bytes(50_000_000), threading.Event()
+
+    def compute() -> None:
+        while not ended.is_set():
+            hashlib.sha256(data)  # without Python's lock
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    try:
+        assert max(threads._running_threads() for _ in range(200)) >= 2
+    finally:
+        ended.set()
+        worker.join()
 
 
 def test_the_meter_of_other_systems_counts_other_processes_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
-_LOADAVG = Path("/proc/loadavg")
+_LOADAVG, _OWN_THREADS = Path("/proc/loadavg"), Path("/proc/self/task")
 _SAMPLES = 3
 """How often running threads are counted; the lowest count is used, to ignore daemons that run for an instant."""
+_SPIN_S = 0.05
+"""Time after a prompt in which its threads may still wait actively for more work."""
 _WINDOW_S = 0.2
 """Minimum time over which the use of cores is measured on systems where running threads cannot be counted."""
 
@@ -33,18 +36,32 @@ def prompt_threads(device: torch.device) -> Iterator[None]:
         device: Device on which prompts are answered.
     """
     usual = torch.get_num_threads()
-    count = usual if device.type != "cpu" or usual == 1 else min(usual, free_cores())
-    if count == usual:
+    if device.type != "cpu" or usual == 1:
         yield
         return
-    torch.set_num_threads(count)
-    # The call above has also set the number with which later threads begin; only a call in another thread restores that
-    # number without changing this thread.
-    _other_thread().submit(torch.set_num_threads, usual).result()
+    count = min(usual, free_cores())
+    if count < usual:
+        torch.set_num_threads(count)
+        # The call above has also set the number with which later threads begin; only a call in another thread restores
+        # that number without changing this thread.
+        _other_thread().submit(torch.set_num_threads, usual).result()
     try:
         yield
     finally:
-        torch.set_num_threads(usual)
+        _last_prompt.ended, _last_prompt.threads = time.monotonic(), count
+        if count < usual:
+            torch.set_num_threads(usual)
+
+
+@dataclass
+class _LastPrompt:
+    """When the last prompt ended, and with how many threads it was answered."""
+
+    ended: float = 0.0
+    threads: int = 1
+
+
+_last_prompt = _LastPrompt()
 
 
 @functools.cache
@@ -86,8 +103,24 @@ def _busy_cores() -> float:
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The fourth field is "running/all"; running threads include this one and those that wait for a core.
             running = [int(_LOADAVG.read_text().split()[3].partition("/")[0]) for _ in range(_SAMPLES)]
-            return min(running) - 1
+            return min(running) - 1 - _waiting_actively()
     return _meter.busy_cores()
+
+
+def _waiting_actively() -> int:
+    """Return how many threads of the last prompt still run without work; they are the threads of the next prompt."""
+    if _last_prompt.threads == 1 or time.monotonic() - _last_prompt.ended > _SPIN_S:
+        return 0
+    return min(_last_prompt.threads, _running_threads()) - 1
+
+
+def _running_threads() -> int:
+    """Return the number of threads of this process that run or wait for a core, at least 1."""
+    states = []
+    for thread in _OWN_THREADS.iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended
+            states.append((thread / "stat").read_text().rpartition(") ")[2][:1])
+    return max(1, states.count("R"))
 
 
 class ProcessorMeter:
