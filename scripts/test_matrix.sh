@@ -33,8 +33,8 @@ for case in "${cases[@]}"; do
         failed+=("$case: not installed")
         continue
     fi
-    "$folder/bin/python" -c 'import napari, qtpy; print("napari", napari.__version__, qtpy.API_NAME, qtpy.QT_VERSION)'
     api=$(tr 'A-Z' 'a-z' <<<"$binding")
+    QT_API=$api "$folder/bin/python" -c 'import napari, qtpy; print("napari", napari.__version__, qtpy.API_NAME, qtpy.QT_VERSION)'
     # Other versions of packages warn about each other.
     QT_API=$api PYTEST_QT_API=$api bash scripts/under_display.sh "$folder/bin/python" -m pytest -o filterwarnings=default \
         -o qt_api="$api" -n "${WORKERS:-2}" --dist loadgroup -q "${tests[@]}" </dev/null || failed+=("$case")

@@ -54,6 +54,11 @@ def test_one_address_and_no_qt_binding_in_the_extra_gui() -> None:
     assert "'napari[pyqt6]'" in (ROOT / "scripts" / "setup.sh").read_text(encoding="utf-8")
 
 
+def test_the_source_archive_holds_only_files_of_the_root_that_exist() -> None:
+    paths = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert [path for path in paths if not path.startswith("/") or not (ROOT / path[1:]).exists()] == []
+
+
 def test_the_package_holds_the_model_card() -> None:
     card = (ROOT / "docs" / "model-card.md").read_text(encoding="utf-8")
     assert tiny.MODEL_CARD.read_text(encoding="utf-8") == as_plain_text(card)
@@ -68,6 +73,10 @@ def test_models_states_licence_attribution_and_card_of_all_shipped_weights(
     shipped = [row for row in result["encoders"] if row["weights"] == "shipped"] + result["heads"]
     assert [row["name"] for row in shipped] == [*tiny.MODELS, *list_bundles()]
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    named = re.findall(
+        r"\b(?:sampath|gland|nucleus|tumour|tissue)-[a-z]+(?:-[a-z]+)?\b", notice.split("\n- ")[0]
+    )
+    assert set(named) == {row["name"] for row in shipped}
     for row in shipped:
         assert row["licence"], row
         assert Path(row["model_card"]).is_file(), row
