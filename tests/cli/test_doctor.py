@@ -104,6 +104,17 @@ def test_folder_that_cannot_be_written(variable: str, name: str, monkeypatch: py
     assert variable in check.remedy
 
 
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_file_in_place_of_a_folder(below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAMPATH_CACHE", str(tmp_path / "file" / below))
+    check = by_name(_places(), "Cache")
+    assert_sentences(check)
+    assert check.state == "problem"
+    assert "a file has its name" in check.value
+    assert "rename that file" in check.remedy
+
+
 def test_full_disk(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMPATH_CACHE", str(small / "cache"))
     (small / "cache").mkdir()

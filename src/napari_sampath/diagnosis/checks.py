@@ -117,6 +117,10 @@ def _folder(name: str, folder: Path, variable: str, consequence: str) -> Check:
             file.flush()
             os.fsync(file.fileno())
         free = shutil.disk_usage(folder).free / GIB
+    except (FileExistsError, NotADirectoryError):
+        value = f"'{folder}' cannot be a folder, because a file has its name or that of a folder above it"
+        remedy = f"Without it {consequence}: rename that file, or set {variable} to a folder."
+        return Check(name, "problem", value, remedy)
     except OSError as error:
         remedy = f"Without it {consequence}: give yourself the right to write there, free space, or {move}."
         return Check(name, "problem", f"'{folder}' cannot be written ({error.strerror or error})", remedy)
