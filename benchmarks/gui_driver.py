@@ -26,7 +26,7 @@ ALT = Qt.KeyboardModifier.AltModifier
 CTRL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
-MIN_CANVAS_PX, STABLE_S = 100, 0.3
+MIN_CANVAS_PX, STABLE_S = 100, 0.15
 STEPS = 6
 """Mouse moves per segment of a drag."""
 

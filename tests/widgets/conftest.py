@@ -304,11 +304,14 @@ def open_window(viewers: Callable[[], Any]) -> Callable[..., AnnotatedViewer]:
         from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
         viewer = viewers()
+        window = viewer.window._qt_window
+        window.setUpdatesEnabled(not ready)  # Paint the result, not each step.
         dock = AnnotateDock(viewer, ViewerState(viewer, load_model=loader(model)))
         viewer.window.add_dock_widget(dock, name="Annotate", area="right")
         layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
         if ready:
             wait_until(lambda: dock.state.ready, 120, "the image to be encoded")
+        window.setUpdatesEnabled(True)
         driver = GuiDriver(viewer, layer)
         driver.settle()
         return AnnotatedViewer(viewer, dock, layer, driver, model)
