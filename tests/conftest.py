@@ -55,9 +55,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             together = item.get_closest_marker("gui") and not can_start_display()
             item.add_marker(pytest.mark.xdist_group("gui" if together else str(item.path)))
-    # Start the longest groups first, so that the processes end together: windows, then tests with a longer timeout.
+    # Start the longest groups first, so that the processes end together: windows, then tests with a longer timeout,
+    # then files with slow tests.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(
-        key=lambda item: (item.get_closest_marker("gui") is None, item.get_closest_marker("timeout") is None)
+        key=lambda item: [
+            not item.get_closest_marker("gui"),
+            not item.get_closest_marker("timeout"),
+            item.path not in slow,
+        ]
     )
 
 
