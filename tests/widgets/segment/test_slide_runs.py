@@ -252,11 +252,22 @@ def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any,
     assert dock.slide_runs.result is not None
     assert dock.slide_runs.result.is_complete
 
+    # The result of the whole slide says where to correct
+    driver.press(dock.uncertain.next_button)
+    wait_until(lambda: dock.uncertain.region is not None, 60, "an uncertain region")
+    assert "% uncertain in this region" in dock.status.message.text()
+
     # The same run as a script
     dock.state.image.metadata["sampath_file"] = __file__
     script = dock.script()
     assert "--output test_slide_runs.ome.zarr --objects" in script.command
     compile(script.python, "script", "exec")
+    assert "--tile-px" not in script.command
+    dock.magnification.setCurrentIndex(dock.magnification.findData(2.0))
+    larger = dock.script()
+    assert f"--tile-px {2 * dock.slide_runs.result.fingerprint['tile_px']}" in larger.command
+    assert f"tile_px={2 * dock.slide_runs.result.fingerprint['tile_px']}" in larger.python
+    compile(larger.python, "script", "exec")
 
 
 def test_a_run_continues_on_its_own_slide_while_another_image_is_in_use(

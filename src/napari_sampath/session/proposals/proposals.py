@@ -10,6 +10,7 @@ import numpy as np
 from ...annotations import AnnotatedObject, Box
 from ...arrays import LocalMask
 from ...errors import PromptError
+from ...formats.maps.slide_result import SlideResult
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
@@ -22,6 +23,7 @@ from .similar import SimilarSearch
 from .slide_objects import UntouchedObjects, slide_objects_in_job
 from .text import TextResult, text_change, text_job
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
+from .uncertain_slide import uncertain_slide_job
 
 if TYPE_CHECKING:
     from ...encoders.text.text_model import TextModel
@@ -195,17 +197,26 @@ class Proposals:
         return refine_change(self._editor, refinement, None if tiles is None else tiles.model.name)
 
     def uncertain_job(
-        self, by: Reason, segmentations: Sequence[Segmentation] = (), count: int = REGION_COUNT
+        self,
+        by: Reason,
+        segmentations: Sequence[Segmentation | SlideResult] = (),
+        count: int = REGION_COUNT,
     ) -> Job[list[UncertainRegion]]:
         """Make a job that ranks regions by uncertainty; see `uncertain.uncertain_regions`.
 
         Args:
             by: Ranking criterion.
-            segmentations: Results of heads on the image or a region of it; only the region of the first is ranked.
+            segmentations: Results of heads on the image or a region of it, or on a whole slide, the newest first; only
+                the part that the first covers is ranked.
             count: Maximum number of regions.
         """
         document = self._editor.document
-        return uncertain_job(by, document.hw, document.verified_snapshot(), segmentations, count)
+        verified = document.verified_snapshot()
+        of_slide = [result for result in segmentations if isinstance(result, SlideResult)]
+        if of_slide and segmentations[0] is of_slide[0]:
+            return uncertain_slide_job(by, document.hw, verified, of_slide, count)
+        of_part = [result for result in segmentations if not isinstance(result, SlideResult)]
+        return uncertain_job(by, document.hw, verified, of_part, count)
 
     def _new_objects(self, segmentation: Segmentation | NewObjects) -> NewObjects:
         if isinstance(segmentation, NewObjects):

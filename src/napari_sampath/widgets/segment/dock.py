@@ -131,7 +131,8 @@ class SegmentDock(Dock):
         self.everything.find_requested.connect(self._find_everything)
         self.everything.classify_requested.connect(self._classify)
         self.slide_runs.message.connect(self.status.say)
-        self.slide_runs.changed.connect(self.refresh)
+        self.slide_runs.completed.connect(self.uncertain.add_result)
+        self.slide_runs.completed.connect(self.refresh)
         state.changed.connect(self.refresh)
         state.image_chosen.connect(self.region.suggest)
         state.training.changed.connect(self._select_accepted_head)
@@ -204,7 +205,8 @@ class SegmentDock(Dock):
         if head is None or region is None:
             return "Select a head and a region first."
         if session.slide is not None and self.region.is_whole:
-            return slide_script(file, head)
+            is_scaled = self.magnification.currentData() != 1
+            return slide_script(file, head, self._tile_px(head) if is_scaled else None)
         whole = region == (0, 0, *session.hw)
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name

@@ -58,15 +58,21 @@ labels = objects.label_map()
     return Script(command, python, NOTE)
 
 
-def slide_script(file: Path, head: str) -> Script:
+def slide_script(file: Path, head: str, tile_px: int | None) -> Script:
     """Describe a run of a head on a whole slide.
 
     Args:
         file: The slide.
         head: Name of a shipped head, or path of a bundle.
+        tile_px: Side of the tiles in level-0 pixels; None if it is that of the training images.
     """
     output = f"{file.stem}.ome.zarr"
-    command = command_line("segment", (file,), {"--head": head, "--output": output, "--objects": ()})
+    flags: dict[str, object] = {"--head": head, "--output": output, "--objects": ()}
+    chosen = ""
+    if tile_px is not None:
+        flags["--tile-px"] = tile_px
+        chosen = f", tile_px={tile_px}"
+    command = command_line("segment", (file,), flags)
     python = f"""from pathlib import Path
 
 from napari_sampath import load_head, load_model
@@ -78,9 +84,8 @@ from napari_sampath.predict.whole_slide import slide_run_job
 
 head = load_head({head!r})
 with open_slide({str(file)!r}) as slide:
-    job = slide_run_job(
-        slide, head, load_model(head.encoder_name), Path({output!r}), find_tissue(slide), objects=InstanceSettings()
-    )
+    model, tissue = load_model(head.encoder_name), find_tissue(slide)
+    job = slide_run_job(slide, head, model, Path({output!r}), tissue, objects=InstanceSettings(){chosen})
     print(run(job))
 """
     return Script(command, python, "The tissue is found again, without changes that you painted.")

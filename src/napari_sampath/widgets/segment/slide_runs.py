@@ -46,8 +46,8 @@ class SlideRuns(QObject):
 
     message = Signal(str)
     """Message for the user."""
-    changed = Signal()
-    """Emitted when a result has been completed."""
+    completed = Signal(object)
+    """Emitted with the `SlideResult` of the current slide when it has been completed."""
 
     def __init__(
         self, state: ViewerState, runner: JobRunner, apply_queue: ApplyQueue, parent: QObject
@@ -193,4 +193,4 @@ class SlideRuns(QObject):
             f"Done: {found} in {plural(done.blocks, 'block')}; the result is kept. Correct an object with any "
             f"tool, or choose a region and a class and press Add objects.{notes}"
         )
-        self.changed.emit()
+        self.completed.emit(self.result)

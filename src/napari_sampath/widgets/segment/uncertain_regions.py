@@ -8,6 +8,7 @@ from functools import partial
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
+from ...formats.maps.slide_result import SlideResult
 from ...session import Reason, Segmentation, Session, UncertainRegion
 from ..background.workers import JobRunner
 from ..canvas.viewport import look_at
@@ -44,14 +45,14 @@ class UncertainRegions(QWidget):
         column(self.reason, self.next_button, parent=self)
         self.region: UncertainRegion | None = None
         """The region in view."""
-        self._results: list[Segmentation] = []
+        self._results: list[Segmentation | SlideResult] = []
         self._visited: set[tuple[int, ...]] = set()
         self._session: Session | None = None
         self.reason.activated.connect(self._restart)
         self.runner.failed.connect(self.message)
 
-    def add_result(self, result: Segmentation) -> None:
-        """Add the newest result of a head on the current image; the two newest heads are compared."""
+    def add_result(self, result: Segmentation | SlideResult) -> None:
+        """Add the newest result of a head on the current image or slide; the two newest heads are compared."""
         self._follow()
         others = [other for other in self._results if other.head != result.head]
         self._results = [result, *others][:2]
@@ -64,7 +65,9 @@ class UncertainRegions(QWidget):
         if session is None:
             return
         reason: Reason = self.reason.currentData()
-        results: Sequence[Segmentation] = () if reason == "distance" else self._results
+        # Of a slide, a result says where the tissue is.
+        needed = reason != "distance" or session.slide is not None
+        results: Sequence[Segmentation | SlideResult] = self._results if needed else ()
         job = session.proposals.uncertain_job(reason, results)
         self.runner.start(job, "looking for uncertain regions", partial(self._on_regions, session))
 
