@@ -14,7 +14,11 @@ from skimage.data import immunohistochemistry
 
 from napari_sampath.arrays import LocalMask
 from napari_sampath.cli import main
+from napari_sampath.cli.commands.segmentation import loading
+from napari_sampath.cli.commands.segmentation.slide import read_tissue
+from napari_sampath.cli.subcommand import load
 from napari_sampath.formats.maps.slide_result import SlideResult
+from napari_sampath.images.slides import open_slide
 from napari_sampath.predict import segment
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import split_class_map
@@ -135,3 +139,41 @@ def test_a_mask_of_other_proportions_is_refused(
     words = ["segment", str(slide), "--head", "gland-cnn", "-o", str(output), "--tissue", str(mask)]
     assert main(words) == 1
     assert "is 50 x 50 px, but the slide is 320 x 256 px" in capsys.readouterr().err
+
+
+def test_a_mask_with_rounded_sides_covers_the_slide(slide: Path, tmp_path: Path) -> None:
+    """Its pixels are not square by a little."""
+    with open_slide(slide) as opened:
+        for shape in ((50, 63), (51, 63), (256, 320), (13, 16)):
+            mask = tmp_path / f"{shape}.tif"
+            values = np.zeros(shape, np.uint8)
+            values[-1, -1] = 1
+            tifffile.imwrite(mask, values)
+            tissue = read_tissue(str(mask), opened)
+            assert tissue.touches((HW[0] - 1, HW[1] - 1, *HW))
+            assert not tissue.touches((0, 0, HW[0] * 0.9, HW[1] * 0.9))
+            assert (
+                min(tissue.mask.shape[0] * tissue.step - HW[0], tissue.mask.shape[1] * tissue.step - HW[1])
+                >= 0
+            )
+
+
+def test_a_folder_loads_its_model_once(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads: list[object] = []
+    monkeypatch.setattr(loading, "load", lambda *args: loads.append(args) or load(*args))
+    Image.fromarray(PIXELS[:64, :96]).save(tmp_path / "first.png")
+    Image.fromarray(PIXELS[:64, :80]).save(tmp_path / "second.png")
+    words = ["segment", str(tmp_path), "--head", "gland-cnn", "-o", str(tmp_path / "results"), "--json"]
+    assert main([*words, "--tissue", "all", "--tile-px", "512"]) == 0
+    done = json.loads(capsys.readouterr().out)["images"]
+    assert len(done) == 3
+    assert len(loads) == 1
+    assert {image["model"] for image in done.values()} == {"sampath-tiny"}
+    result = SlideResult.load(tmp_path / "results" / "biopsy.ome.zarr")
+    assert result.fingerprint["tile_px"] == 512
+    assert main([*words, "--region", "0", "0", "32", "32"]) == 1
+    captured = capsys.readouterr()
+    assert list(json.loads(captured.out)["images"]) == ["first.png", "second.png"]
+    assert "biopsy.svs: --region works for class maps only" in captured.err

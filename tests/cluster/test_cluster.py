@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -19,9 +20,10 @@ import pytest
 import tifffile
 from skimage.data import immunohistochemistry
 
+from napari_sampath import __version__
 from napari_sampath.cli import main
-from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, running, worker
-from napari_sampath.errors import ConfigError, SampathError
+from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, connection, running, tasks, worker
+from napari_sampath.errors import ConfigError, ImageError, SampathError
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
@@ -45,7 +47,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four blocks on a small slide, in this process."""
     monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
     monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 4)
-    monkeypatch.setattr(running, "CONNECT_S", 60)
+    monkeypatch.setattr(connection, "CONNECT_S", 60)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,91 @@ def test_images_are_encoded_on_workers(client: Any, folder: Path, capsys: pytest
     assert "broken.png" in next(iter(done["failed"].values()))
 
 
+def test_a_folder_of_images_and_slides_on_workers(
+    client: Any, slide: Path, expected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    folder, output = tmp_path / "slides", tmp_path / "results"
+    folder.mkdir()
+    shutil.copy(slide, folder)
+    Image.fromarray(PIXELS[:64, :96]).save(folder / "biopsy.png")
+    Image.fromarray(PIXELS[:64, :80]).save(folder / "tissue.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    capsys.readouterr()
+    assert main(words(folder, output, "--scheduler", client.scheduler.address)) == 1
+    done = json.loads(capsys.readouterr().out)
+    assert (sorted(done["images"]), list(done["failed"])) == (
+        ["biopsy.png", "biopsy.svs", "tissue.png"],
+        ["broken.png"],
+    )
+    assert_equal(output / "biopsy.svs.ome.zarr", expected)
+    local = tmp_path / "local.tif"
+    assert main([*words(folder / "tissue.png", local)[:5], "--objects", "--precision", "float32"]) == 0
+    np.testing.assert_array_equal(tifffile.imread(output / "tissue.tif"), tifffile.imread(local))
+    assert tifffile.imread(output / "biopsy.png.tif").shape == (64, 96)
+
+
+def test_what_fails_on_one_worker_is_tried_on_another(client: Any) -> None:
+    workers = sorted(client.nthreads())
+    bad = workers[0]
+
+    def compute(name: str) -> None:
+        if name == "0_1":
+            raise ValueError("broken block")
+        if distributed.get_worker().address == bad:
+            raise ImageError("This machine does not see the slide.")
+
+    with client.as_current():
+        failed = run(
+            tasks.mapped(
+                client, workers, compute, dict.fromkeys(["0_0", "0_1", "1_0"], 1), "Segmenting", "tiles", str
+            )
+        )
+    assert failed == {"0_1": "0_1 failed: ValueError: broken block; run the same command again."}
+
+
+def test_a_worker_that_joins_later_is_checked(client: Any) -> None:
+    """One that cannot take part would otherwise fail block after block, because it is always idle."""
+    checked, late = sorted(client.nthreads())
+    client.run(exec, "import napari_sampath; napari_sampath.__version__ = '0.0'", workers=[late])
+    try:
+        with client.as_current():
+            job = tasks.mapped(
+                client, [checked], str, {f"{row}_0": 1 for row in range(20)}, "Segmenting", "tiles", str
+            )
+            assert run(job) == {}
+            both = [checked, late]
+            client.run(exec, "import napari_sampath; napari_sampath.__version__ = '0.0'", workers=[checked])
+            failed = run(tasks.mapped(client, both, str, {"0_0": 1}, "Segmenting", "tiles", str))
+            assert "a worker has version 0.0 of napari-sampath" in failed["0_0"]
+    finally:
+        client.run(exec, f"import napari_sampath; napari_sampath.__version__ = {__version__!r}")
+
+
+def test_results_that_are_lost_are_not_waited_for_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"{row}_0" for row in range(12)]
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=":0")
+    with cluster, connection.connected(cluster.scheduler_address) as client:
+        (address,) = client.nthreads()
+        job = tasks.mapped(client, [address], str, dict.fromkeys(names, 1), "Segmenting", "tiles", str)
+        next(job)
+        next(job)
+        for _ in range(200):  # All have ended on the worker, and no result has been fetched.
+            if not client.processing()[address]:
+                break
+            time.sleep(0.05)
+        os.kill(client.run(os.getpid)[address], signal.SIGKILL)
+        monkeypatch.setattr(tasks, "_RESULT_S", 10)
+        started = time.monotonic()
+        assert run(job) == {}
+        assert time.monotonic() - started < 40
+    gc.collect()  # asyncio reports exceptions that nobody has asked for when their tasks are deleted.
+    assert "AllExit" not in caplog.text
+
+
 def test_workers_that_cannot_take_part_say_why(client: Any, slide: Path, tmp_path: Path) -> None:
     class Plan:
         result = SlideResult.open(tmp_path / "a.ome.zarr", HW, None, 1.0, (), {})[0]
@@ -188,6 +275,7 @@ def test_workers_that_cannot_take_part_say_why(client: Any, slide: Path, tmp_pat
     client.run(exec, "import napari_sampath; napari_sampath.__version__ = '0.0'")
     with pytest.raises(ConfigError, match=r"has version 0\.0 of napari-sampath"):
         run(cluster_slide_job(Plan(), spec, address))  # type: ignore[arg-type]
+    client.run(exec, f"import napari_sampath; napari_sampath.__version__ = {__version__!r}")
 
 
 def test_a_busy_worker_answers_while_it_is_checked(client: Any, tmp_path: Path) -> None:
@@ -212,7 +300,7 @@ def test_a_busy_worker_answers_while_it_is_checked(client: Any, tmp_path: Path) 
         pass
     checked: list[Any] = []
     thread = threading.Thread(
-        target=lambda: checked.append(running._ask(client, address, worker.check, str)), daemon=True
+        target=lambda: checked.append(connection.ask(client, address, worker.check, str)), daemon=True
     )
     thread.start()
     for _ in range(20):  # The check has surely arrived after one of these.
@@ -246,6 +334,16 @@ def test_a_result_at_the_same_path_is_planned_again(slide: Path, tmp_path: Path)
         plan = worker.plan_of(spec)
         assert plan.head.classes == head.classes
         assert worker.plan_of(spec) is plan
+    # The slide was copied again: the open file counts as changed.
+    copy = tmp_path / "biopsy.svs"
+    shutil.copy(slide, copy)
+    spec = replace(spec, slide=str(copy))
+    plan = worker.plan_of(spec)
+    os.utime(copy, ns=(1, 1))
+    assert not plan.slide.slide.is_unchanged
+    again = worker.plan_of(spec)
+    assert again is not plan
+    assert again.slide.slide.is_unchanged
     worker.close_plan()
 
 
@@ -261,7 +359,7 @@ def test_neighbouring_blocks_go_to_the_same_worker(client: Any) -> None:
 
     workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
     work = {"a": 1, "b": 3, "c": 2, "d": 1, "e": 4, "f": 1}
-    job = running._mapped(client, workers, place, work, "Segmenting", "tiles", str, keep, with_next=True)
+    job = tasks.mapped(client, workers, place, work, "Segmenting", "tiles", str, keep, with_next=True)
     with client.as_current():
         assert run(job) == {}
     assert len({places[name] for name in "abc"}) == len({places[name] for name in "def"}) == 1
@@ -279,9 +377,7 @@ def test_a_block_that_loses_its_workers_is_named_and_the_run_goes_on(
     workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
     work = {"0_0": 1, "0_1": 1, "1_0": 1}
     with client.as_current():
-        failed = run(
-            running._mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name)
-        )
+        failed = run(tasks.mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name))
     assert "0_0" not in failed
     assert failed["0_1"].startswith(
         "The block in row 0, column 1 was given up, because its workers were lost"
@@ -299,9 +395,7 @@ def test_a_run_goes_on_after_its_only_worker_was_replaced(tmp_path: Path) -> Non
     with cluster, distributed.Client(cluster) as client, client.as_current():
         workers = sorted(client.nthreads())
         work = {"0_0": 1, "0_1": 1, "1_0": 1}
-        failed = run(
-            running._mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name)
-        )
+        failed = run(tasks.mapped(client, workers, compute, work, "Segmenting", "tiles", running._block_name))
         assert sorted(client.nthreads()) != workers
     assert failed == {}
     assert {path.name for path in tmp_path.iterdir()} == {*work, "lost"}
@@ -338,7 +432,7 @@ def test_a_scheduler_that_is_lost_in_a_run() -> None:
     cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
     client = distributed.Client(cluster.scheduler_address, timeout=0.5, set_as_default=False)
     with client, client.as_current():
-        job = running._mapped(client, ["tcp://127.0.0.1:1"], str, {"a": 1}, "Segmenting", "tiles", str)
+        job = tasks.mapped(client, ["tcp://127.0.0.1:1"], str, {"a": 1}, "Segmenting", "tiles", str)
         next(job)
         cluster.close()
         with pytest.raises(SampathError, match="Segmenting ended early, because the connection"):
@@ -357,7 +451,7 @@ def test_flags_that_workers_do_not_use_are_refused(
 def test_settings_for_tls_are_missing(
     slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     assert main(words(slide, tmp_path / "result.ome.zarr", "--scheduler", "tls://127.0.0.1:1")) == 1
     assert "check those for TLS" in capsys.readouterr().err
 
@@ -370,7 +464,7 @@ def test_an_address_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = address.format(port=taken.getsockname()[1])
@@ -380,11 +474,11 @@ def test_an_address_that_does_not_answer(
 
 
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "CONNECT_S", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
     with (
         cluster,
         pytest.raises(ConfigError, match="has no workers; start at least one"),
-        running._connected(cluster.scheduler_address),
+        connection.connected(cluster.scheduler_address),
     ):
         pass

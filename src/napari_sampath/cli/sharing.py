@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import load_config
@@ -63,3 +64,14 @@ def model_spec(args: argparse.Namespace) -> ModelSpec:
             raise ConfigError(f"The workers of --scheduler do not use {flag}; remove one of these flags.")
     weights = None if args.weights is None else str(args.weights.expanduser().absolute())
     return ModelSpec(args.model, weights, load_config().device, args.precision)
+
+
+def paths_on_workers(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments of a run for workers, which have another working folder: with absolute paths."""
+    bundle = Path(args.head).expanduser()
+    own = {
+        "image": args.image.absolute(),
+        "output": args.output.absolute(),
+        "head": str(bundle.absolute()) if bundle.is_file() else args.head,
+    }
+    return argparse.Namespace(**vars(args) | own)

@@ -1,6 +1,7 @@
 """Runs over several machines with dask.distributed (extra `cluster`)."""
 
-from .running import cluster_encode_job, cluster_slide_job, common_precision
+from .connection import common_precision
+from .running import cluster_encode_job, cluster_images_job, cluster_slide_job
 from .spec import EncodeSpec, ModelSpec, SlideSpec
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "ModelSpec",
     "SlideSpec",
     "cluster_encode_job",
+    "cluster_images_job",
     "cluster_slide_job",
     "common_precision",
 ]

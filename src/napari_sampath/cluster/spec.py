@@ -32,6 +32,8 @@ class SlideSpec:
     """Micrometres per pixel of the slide, if its file is wrong."""
     at_mpp: float | None = None
     """Micrometres per pixel at which the head runs."""
+    tile_px: int | None = None
+    """Side of the tiles in level-0 pixels, if the user has chosen it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ..errors import ImageError, SampathError, StorageError
+from ..errors import ConfigError, ImageError, SampathError, StorageError
 from ..jobs import run
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from ..predict.whole_slide import BlockStream, SlidePlan
     from .spec import EncodeSpec, ModelSpec, SlideSpec
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 _Stamp: TypeAlias = tuple[int, int] | None
 
 _one = threading.RLock()
@@ -42,11 +47,54 @@ def check(action: Callable[[], object]) -> tuple[str, str]:
     try:
         with _one:
             action()
-    except SampathError as error:
-        return __version__, str(error)
     except Exception as error:  # noqa: BLE001 - libraries and drivers of this machine raise anything
-        return __version__, f"{type(error).__name__}: {error}"
+        return __version__, reason(error)
     return __version__, ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that failed; a value and no exception, so that it states its worker, and every client can read it."""
+
+    place: str | None
+    """Address of the worker; "" if unknown, None if it was lost."""
+    message: str
+    """Predicate of a sentence whose subject is the task."""
+
+
+def attempt(version: str, function: Callable[..., Any], *names: str | None) -> Any:
+    """Call a function in a task.
+
+    Args:
+        version: Version of the package on the machine of the user; workers that join later have not been checked.
+        function: The function.
+        names: Its arguments.
+
+    Returns:
+        What it returns, or a `Failure`.
+    """
+    from distributed import get_worker
+
+    from .. import __version__
+
+    try:
+        if version != __version__:
+            raise ConfigError(
+                f"a worker has version {__version__} of napari-sampath and the machine that started the run {version}; "
+                "install the same version on all machines."
+            )
+        return function(*names)
+    except Exception as error:
+        if not isinstance(error, SampathError):
+            logger.exception("A task failed.")
+        return Failure(get_worker().address, f"failed: {reason(error)}")
+
+
+def reason(error: BaseException) -> str:
+    """Describe an error for the user of another machine."""
+    if isinstance(error, SampathError):
+        return str(error)
+    return f"{type(error).__name__}: {error}; run the same command again."
 
 
 def plan_of(spec: SlideSpec) -> SlidePlan:
@@ -63,7 +111,7 @@ def plan_of(spec: SlideSpec) -> SlidePlan:
     made_from = (spec, record.read_bytes() if record.exists() else b"", _stamp(spec.model.weights))
     with _one:
         for known, stream in _plans:
-            if known == made_from:
+            if known == made_from and stream.plan.slide.slide.is_unchanged:
                 return stream.plan
         from ..predict.whole_slide import BlockStream, return_freed_arrays
 
@@ -101,7 +149,16 @@ def _make_plan(spec: SlideSpec) -> SlidePlan:
                 f"This machine cannot read '{spec.tissue}'; use a folder that all workers mount."
             )
         head, model = load_head(spec.head), model_of(spec.model)
-        plan = SlidePlan.make(slide, head, model, Path(spec.result), tissue, spec.at_mpp, create=False)
+        plan = SlidePlan.make(
+            slide,
+            head,
+            model,
+            Path(spec.result),
+            tissue,
+            spec.at_mpp,
+            create=False,
+            tile_px=spec.tile_px,
+        )
         on_error.pop_all()
     return plan
 
@@ -163,16 +220,20 @@ def separate_objects(spec: SlideSpec, name: str, settings: InstanceSettings) -> 
         run(block_objects_job(result, block, settings))
 
 
-def encode_image(spec: EncodeSpec, path: str) -> int:
+def call_with_model(spec: ModelSpec, function: Callable[[str, Model], T], path: str) -> T:
+    """Call a function with an image and the model of this worker."""
+    with _one:
+        return function(path, model_of(spec))
+
+
+def encode_image(spec: EncodeSpec, path: str, model: Model) -> int:
     """Encode the tiles of an image into the feature store and return their number."""
     from ..images import read
     from ..predict.head_tiles import tiles_for
 
-    with _one:
-        model = model_of(spec.model)
-        pixels = read(Path(path)).pixels
-        frames = tiles_for((pixels.shape[0], pixels.shape[1]), spec.use, spec.tile_px)
-        count = sum(1 for _ in model.encode_tiles(pixels, frames))
+    pixels = read(Path(path)).pixels
+    frames = tiles_for((pixels.shape[0], pixels.shape[1]), spec.use, spec.tile_px)
+    count = sum(1 for _ in model.encode_tiles(pixels, frames))
     if model.store is None or not model.store.keeps:
         raise StorageError(
             "A worker cannot write features to disk, so they are lost; free disk space or set "

@@ -27,7 +27,6 @@ from .uncertain_slide import uncertain_slide_job
 
 if TYPE_CHECKING:
     from ...encoders.text.text_model import TextModel
-    from ...formats.maps.slide_result import SlideResult
     from ...predict.text.classify import Prompts
     from ...predict.text.settings import TextSettings
 

@@ -207,11 +207,10 @@ class SegmentDock(Dock):
         if session.slide is not None and self.region.is_whole:
             is_scaled = self.magnification.currentData() != 1
             return slide_script(file, head, self._tile_px(head) if is_scaled else None)
-        whole = region == (0, 0, *session.hw)
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name
         choice = state.choice if fits else None
-        part = None if whole else region
+        part = None if region == (0, 0, *session.hw) else region
         return segment_script(file, head, part, self._tile_px(head), self.filters.value(), choice)
 
     def _tile_px(self, head: str) -> int | None:
