@@ -5,8 +5,12 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 bin=.venv/bin
-folder=$(mktemp -d)
+# Journals, exports and samples are synced to the disk, which takes no time in memory.
+place=${TMPDIR:-/tmp}
+if [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'END { print $4 }')" -gt 8000000 ]; then place=/dev/shm; fi
+folder=$(mktemp -d "$place/sampath-tests.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
+export TMPDIR=$folder
 
 step() {
     local name=$1
