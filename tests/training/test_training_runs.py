@@ -7,16 +7,19 @@ import dataclasses
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from benchmarks.scales import score_scales
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
@@ -35,11 +38,12 @@ from napari_sampath.training import (
     train,
     train_job,
 )
-from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.data.dataset import IGNORED, Dataset, Item, Sample
 from napari_sampath.training.heads import trainer
 from napari_sampath.training.heads.augmentation import augment
 from napari_sampath.training.heads.checkpoint import checkpoint_path
 from napari_sampath.training.heads.losses import make_loss
+from napari_sampath.training.heads.mosaics import Mosaic, random_mosaics, whole_mosaics
 from napari_sampath.training.heads.optim import make_plateau, rate_at, set_rate
 from napari_sampath.training.heads.tiles import TileSet
 from support import small_disk
@@ -57,6 +61,16 @@ def make_folder(path):
     for number in range(8):
         made.save_image(Snapshot(f"p{number}", *disc_image(number), mpp=0.5), group=f"slide {number // 2}")
     return made.path
+
+
+def coded_sample(number, side=96):
+    """A sample in memory: one square object, red where it is, and its number in the green channel."""
+    labels = np.zeros((side, side), np.uint8)
+    labels[side // 4 : -side // 4, side // 4 : -side // 4] = 1
+    pixels = np.stack([labels * 100, np.full_like(labels, number), labels * 0], axis=-1)
+    item = Item(pixels, labels, labels.astype(np.int32))
+    kind = f"tissue {number % 2}"
+    return Sample(f"{number:02d}", Path(), Path(), str(number), "train", kind, load=lambda _: item)
 
 
 @pytest.fixture
@@ -362,6 +376,70 @@ class TestAugmentation:
             sides.append(height)
         assert 80 <= min(sides) < 120
         assert 240 < max(sides) <= 320
+
+    def test_mosaics_show_neighbours_smaller_and_labels_follow_the_pixels(self):
+        samples = [coded_sample(number) for number in range(12)]
+        config = TrainingConfig(mosaics=1, smallest_scale=0.25)
+        sides = []
+        for sample in random_mosaics(samples, 30, config, stain_jitter=0):
+            item = sample.read()
+            assert np.array_equal(item.pixels[..., 0], item.labels * 100)
+            shown = set(np.unique(item.pixels[..., 1]).tolist())
+            own = int(sample.group) % 2
+            assert all(number % 2 == own for number in shown), "of one kind of tissue"
+            objects = np.unique(item.instances[item.labels == 1])
+            assert 0 not in objects
+            assert ((item.instances > 0) == (item.labels == 1)).all()
+            sides.append(max(item.labels.shape))
+            assert np.array_equal(sample.read().pixels, item.pixels), "the same whenever it is read"
+        assert min(sides) < 150
+        assert sides.count(384) >= 3, "a fifth are as large as allowed"
+        assert max(sides) == 384
+        stained = random_mosaics(samples, 1, config, stain_jitter=1.0)[0].read()
+        assert not np.array_equal(stained.pixels[..., 0], stained.labels * 100)
+
+    def test_whole_mosaics_of_any_grid_show_the_same_images(self):
+        samples = [coded_sample(number) for number in range(44)]
+        by_grid = {grid: whole_mosaics(samples, grid, 16) for grid in (1, 2, 4)}
+        assert {grid: len(made) for grid, made in by_grid.items()} == {1: 32, 2: 8, 4: 2}
+        for grid, made in by_grid.items():
+            assert all(sample.read().labels.shape == (96 * grid, 96 * grid) for sample in made)
+        shown = [
+            {int(v) for sample in made for v in np.unique(sample.read().pixels[..., 1])}
+            for made in by_grid.values()
+        ]
+        assert shown[0] == shown[1] == shown[2]
+
+    def test_a_mosaic_larger_than_a_tile_is_shrunk(self):
+        item = Mosaic(tuple(coded_sample(number, 600) for number in range(4)), 2.0)(coded_sample(0))
+        assert item.labels.shape == item.pixels.shape[:2] == (1024, 1024)
+        assert np.array_equal(item.pixels[..., 0], item.labels * 100)
+        ids, counts = np.unique(item.instances, return_counts=True)
+        assert len(ids) == 5
+        assert counts[1:] == pytest.approx([(300 * 1024 / 1200) ** 2] * 4, rel=0.02)
+
+    def test_mosaics_are_trained_and_validated_on(self, folder, tmp_path):
+        config = TrainingConfig(epochs=1, mosaics=6, smallest_scale=0.5)
+        dataset = open_dataset(folder)
+        data = load_head(train(dataset, "cnn", config, patch_model(), tmp_path / "h.safetensors")).metadata
+        sizes = {name: len(dataset.split(name)) for name in ("train", "val")}
+        assert data.data["trained_on"] == sizes["train"] + 6
+        assert data.data["chosen_on"] == sizes["val"] + math.ceil(6 * sizes["val"] / sizes["train"])
+        assert data.data["tile_px"] == 96, "the head runs on tiles as large as an image"
+        assert data.metrics["chosen_on"] == "val, with mosaics"
+
+    def test_a_head_is_scored_on_the_same_tissue_at_several_scales(self, trained):
+        _, head = trained
+        samples = tuple(dataclasses.replace(coded_sample(number), split="val") for number in range(36))
+        dataset = Dataset("coded", samples, (BACKGROUND, DISC), {0: 0, 1: 1})
+        scores = run(score_scales(load_head(head()), dataset, "val", patch_model()))
+        assert [(score.side_px, score.tiles) for score in scores] == [(96, 32), (192, 8), (384, 2)]
+        assert [round(score.scale, 1) for score in scores] == [10.7, 5.3, 2.7]
+        assert [score.baseline for score in scores] == pytest.approx([0.4] * 3)
+
+    def test_mosaics_need_a_smallest_scale(self):
+        with pytest.raises(ConfigError, match="smallest_scale is 1"):
+            TrainingConfig(mosaics=5)
 
     def test_a_head_can_read_pixels(self, folder):
         dataset, model = open_dataset(folder), patch_model()

@@ -38,6 +38,7 @@ class Kind:
 
 
 NUCLEUS = Kind("nucleus", 0.52, 5.0, separate=True)
+TNBC_NUCLEUS = Kind("nucleus, TNBC", 0.30, 4.0, separate=True)
 GLAND = Kind("gland", 0.30, 5.0, separate=True)
 TUMOUR = Kind("tumour", 0.18, 2.5, separate=False)
 
@@ -61,6 +62,7 @@ class InstanceSet:
 SETS = (
     InstanceSet(NUCLEUS, "bbbc038_nuclei", components=False, min_area_px=20),
     InstanceSet(NUCLEUS, "hgsc_nuclei", False, 20, mask_suffix="_inst", whole_split="train"),
+    InstanceSet(TNBC_NUCLEUS, "tnbc_nuclei", components=False, min_area_px=20),
     InstanceSet(GLAND, "ebhi_glands", components=True, min_area_px=400),
     InstanceSet(TUMOUR, "bcss_tumor", components=True, min_area_px=2000),
 )

@@ -50,12 +50,16 @@ class TrainingConfig:
     crop_share: float = setting(0.5, above=0, max=1)
     """Minimum fraction of a tile's area that a crop keeps, with the augmentation "pixels"."""
     smallest_scale: float = setting(1.0, min=0.1, max=1)
-    """Minimum scale of a tile with the augmentation "pixels", so that a head also learns to segment small objects; the
-    margins are filled by mirroring."""
+    """Minimum scale of mosaics, or of tiles with the augmentation "pixels" (whose margins are filled by mirroring), so
+    that a head also learns to segment small objects."""
+    mosaics: int = setting(0, min=0)
+    """Number of mosaics of neighbouring images that are added to the training images, with a scale from
+    `smallest_scale` to 1, random orientation and stain. They are encoded once. Mosaics are added to the validation
+    images in proportion. 0 adds none."""
     rotation_degrees: float = setting(0.0, min=0)
     """Maximum rotation in degrees, in addition to quarter turns, with the augmentation "pixels"."""
     stain_jitter: float = setting(0.5, min=0, max=1)
-    """Strength of random changes of stain and brightness, 0 to 1, with the augmentation "pixels"."""
+    """Strength of random changes of stain and brightness, 0 to 1, of mosaics and with the augmentation "pixels"."""
     balanced: bool = True
     """Whether rare classes and rare kinds of tissue are sampled as often as common ones."""
     window_cells: int = setting(32, min=4, max=GRID)
@@ -87,6 +91,11 @@ class TrainingConfig:
         check_settings(self)
         if list(self.drops) != sorted(self.drops):
             raise ConfigError(f"drops is {self.drops!r}; give the epochs in ascending order.")
+        if self.mosaics and self.smallest_scale == 1:
+            raise ConfigError(
+                f"mosaics is {self.mosaics}, but smallest_scale is 1, so they would show nothing smaller; set it to "
+                "less than 1, such as 0.25."
+            )
         if self.batch_size % self.devices:
             raise ConfigError(
                 f"batch_size is {self.batch_size} for {self.devices} devices; give a multiple of {self.devices}."

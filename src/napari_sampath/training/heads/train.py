@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from .augmentation import ORIENTATIONS
 from .checkpoint import Best
 from .config import TrainingConfig
 from .losses import make_loss
+from .mosaics import Mosaic, random_mosaics
 from .tile_statistics import tile_statistics
 from .tiles import TileSet
 from .trainer import Run, run_job
@@ -128,7 +130,7 @@ def train_job(
     training_run = Run(fabric, network, train_set, val_set, config, path, fingerprint, stop, chosen_on)
     best = yield from run_job(training_run)
     network.load_state_dict(best.state)
-    sides = [max(tile.window.hw) for tile in train_set.tiles]
+    sides = [max(t.window.hw) for t in train_set.tiles if not isinstance(t.sample.load, Mosaic)]
     counts = {"trained_on": len(training), "chosen_on": len(validation)}
     data: dict[str, object] = {**dataset.summary(), **counts, TILE_KEY: int(np.median(sides))}
     statistics = tile_statistics(train_set, network.spec.maps[0].name)
@@ -180,6 +182,7 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
     """Return the training samples, the validation samples and a description of the validation samples.
 
     The best epoch is chosen on the validation samples. If all images show one slide, these are the training samples.
+    Mosaics are made of all samples of a split, not only of those that are chosen.
     """
     training = list(dataset.split("train"))
     if config.held_out_share:
@@ -194,11 +197,14 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
             dataset.name,
         )
         validation, chosen_on = training, "train, because there is no other slide or case"
-    return (
-        even_subset(training, config.max_images, config.seed),
-        even_subset(validation, config.max_validation_images, config.seed),
-        chosen_on,
-    )
+    chosen = even_subset(training, config.max_images, config.seed)
+    scored = even_subset(validation, config.max_validation_images, config.seed)
+    if config.mosaics:
+        count = math.ceil(config.mosaics * len(scored) / len(chosen))
+        chosen += random_mosaics(training, config.mosaics, config, config.stain_jitter)
+        scored += random_mosaics(validation, count, config, 0.0)
+        chosen_on += ", with mosaics"
+    return chosen, scored, chosen_on
 
 
 def _check_store_job(model: Model, store: Store, count: int) -> Job[None]:
