@@ -6,8 +6,8 @@ Sources: the repositories' model cards; for the normalisation, TRIDENT and eva.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from timm.layers import SwiGLUPacked
 from torch import nn
 
 from ..base import EncoderEntry, registry
@@ -21,6 +21,13 @@ _LUNIT_STD = (0.21716536, 0.26081574, 0.20723464)
 _LUNIT = "Lunit non-commercial"
 _KAIKO = "kaiko.ai non-commercial"
 _NO_DERIVATIVES = "CC-BY-NC-ND-4.0"
+
+
+def _gated_mlp(*args: Any, **options: Any) -> Any:
+    """Build timm's SwiGLUPacked; timm is imported when a model is built, because it imports torchvision."""
+    from timm.layers import SwiGLUPacked
+
+    return SwiGLUPacked(*args, **options)
 
 
 def _lunit(patch_px: int) -> PathologyModel:
@@ -122,7 +129,7 @@ MODELS = (
             "depth": 24,
             "num_heads": 24,
             "mlp_ratio": 2.66667 * 2,
-            "mlp_layer": SwiGLUPacked,
+            "mlp_layer": _gated_mlp,
             "act_layer": nn.SiLU,
             "init_values": 1e-5,
             "no_embed_class": True,

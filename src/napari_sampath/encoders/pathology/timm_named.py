@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -54,6 +53,8 @@ def entry(name: str) -> EncoderEntry:
 
 def _config(name: str) -> Any:
     """Return timm's configuration of a model and its weights."""
+    import timm  # takes a second, and imports torchvision
+
     model = name.removeprefix(PREFIX)
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
@@ -98,6 +99,8 @@ def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None)
         WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
         WeightsError: If the file is unreadable or belongs to another model.
     """
+    import timm
+
     config = _config(info.name)
     with torch.device("meta"):
         probe: Any = timm.create_model(info.name.removeprefix(PREFIX), num_classes=0)
@@ -119,6 +122,8 @@ def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None)
 
 def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: int, path: Path) -> Any:
     """Build the network and load its weights with timm, which resizes the position embedding."""
+    import timm
+
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or ()
     heads = tuple(f"{name}." for name in classifiers)
     body = {key: value.float() for key, value in state.items() if not key.startswith(heads)}

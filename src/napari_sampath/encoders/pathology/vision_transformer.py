@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from ...arrays import GRID
@@ -122,6 +120,8 @@ def build_network(
     Raises:
         WeightsError: If tensors are missing, unexpected or of a different shape.
     """
+    import timm  # imports torchvision, which takes longer than everything else that a prompt needs
+
     with torch.device("meta"):
         network: Any = timm.create_model(model.architecture, num_classes=0, img_size=hw, **model.options)
     expected, given = network.state_dict(), dict(state)
@@ -132,7 +132,9 @@ def build_network(
             given["pos_embed"] = resize_position(position, grid)
         else:
             prefix = expected["pos_embed"].shape[1] - grid[0] * grid[1]
-            given["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
+            given["pos_embed"] = timm.layers.resample_abs_pos_embed(
+                position, list(grid), num_prefix_tokens=prefix
+            )
     check_tensors(expected, given, source, f"'{model.name}'")
     network.load_state_dict(given, assign=True)
     return network.eval()

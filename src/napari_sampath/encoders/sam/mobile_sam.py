@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import TinyVit
 from torch import Tensor, nn
 
 from ...arrays import FeatureMap, FeatureSpec
@@ -62,6 +61,8 @@ class MobileSamEncoder(Encoder):
     def __init__(self, weights_digest: str = "untrained") -> None:
         maps = FeatureMap("embedding", CHANNELS, INFO.name), FeatureMap("tokens", _WIDTHS[-1], INFO.name)
         super().__init__(INFO, FeatureSpec(maps), weights_digest)
+        from timm.models.tiny_vit import TinyVit  # imports torchvision, which takes a second
+
         self.vit = TinyVit(
             embed_dims=_WIDTHS,
             depths=(2, 2, 6, 2),

@@ -1,6 +1,6 @@
 """Small models trained on tissue and shipped with the package: `sampath-tiny` and `sampath-tiny-path`.
 
-A ConvNeXt (Liu et al. 2022, from timm) reads the 1,024 px input; its four stages are fused on the 64 x 64 grid,
+A ConvNeXt (see `conv_next`) reads the 1,024 px input; its four stages are fused on the 64 x 64 grid,
 followed by SAM's neck. The prompt encoder and mask decoder of `sampath-tiny` extend SAM's with prompt maps (see
 `tiny_prompts`); `sampath-tiny-path` is only an encoder, the pathology encoder for SAM-Path.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from ...arrays import FeatureMap, FeatureSpec
 from ...errors import WeightsError
 from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import encoder_digest, load_state_dict
+from .conv_next import WIDTHS, ConvNeXt
 from .tiny_prompts import CHANNELS, MapPromptEncoder, SpreadingMaskDecoder
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
@@ -73,7 +73,7 @@ class TinyModel:
 
     info: EncoderInfo
     backbone: str
-    """Name of a timm model with stages at strides 4, 8, 16 and 32."""
+    """Name of a ConvNeXt, as timm calls it; see `WIDTHS`."""
 
     @property
     def weights(self) -> Path:
@@ -83,14 +83,19 @@ class TinyModel:
     def untrained(self) -> EncoderParts:
         """Build the parts with random weights, for training."""
         encoder = TinyEncoder(self.info, self.backbone)
-        if not self.info.promptable:
-            return EncoderParts(encoder)
-        return EncoderParts(encoder, MapPromptEncoder(), SpreadingMaskDecoder())
+        encoder.backbone.draw_weights()
+        return self._parts(encoder)
 
     def build(self, path: Path | None = None) -> EncoderParts:
         """Build the parts with the shipped weights or from a file made by `sampath tune`."""
         source = self.weights if path is None else path
-        return load_parts(self.untrained(), load_state_dict(source), str(source))
+        parts = self._parts(TinyEncoder(self.info, self.backbone))
+        return load_parts(parts, load_state_dict(source), str(source))
+
+    def _parts(self, encoder: TinyEncoder) -> EncoderParts:
+        if not self.info.promptable:
+            return EncoderParts(encoder)
+        return EncoderParts(encoder, MapPromptEncoder(), SpreadingMaskDecoder())
 
 
 class TinyEncoder(Encoder):
@@ -107,10 +112,8 @@ class TinyEncoder(Encoder):
     def __init__(self, info: EncoderInfo, backbone: str, weights_digest: str = "untrained") -> None:
         self.map_name = "embedding" if info.promptable else "tokens"
         super().__init__(info, FeatureSpec((FeatureMap(self.map_name, CHANNELS, info.name),)), weights_digest)
-        self.backbone = timm.create_model(
-            backbone, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3)
-        )
-        quarter, eighth, sixteenth, thirtysecond = self.backbone.feature_info.channels()
+        self.backbone = ConvNeXt(WIDTHS[backbone])
+        quarter, eighth, sixteenth, thirtysecond = self.backbone.channels
         self.from_stride4 = nn.Conv2d(quarter, CHANNELS, kernel_size=4, stride=4)
         self.from_stride8 = nn.Conv2d(eighth, CHANNELS, kernel_size=2, stride=2)
         self.from_stride16 = nn.Conv2d(sixteenth, CHANNELS, kernel_size=1)

@@ -1,0 +1,70 @@
+"""Networks are imported without packages that take seconds and that a prompt does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from napari_sampath.encoders.tiny.conv_next import WIDTHS, ConvNeXt
+
+PROMPT = """
+import sys
+import numpy as np
+from PIL import Image
+from napari_sampath.cli import main
+Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save("a.png")
+assert main(["prompt", "a.png", "--point", "30,30", "-o", "b.png", "--quiet"]) == 0
+print("loaded:", *(name for name in ("torch._dynamo", "torchvision", "timm.models") if name in sys.modules))
+"""
+LATER = """
+import sys
+import napari_sampath.encoders
+import segment_anything.modeling
+before = segment_anything.modeling.Sam
+from segment_anything import SamPredictor, sam_model_registry
+import segment_anything.predictor
+assert segment_anything.predictor.SamPredictor is SamPredictor is segment_anything.SamPredictor
+assert segment_anything.modeling.Sam is before
+assert type(segment_anything) is type(sys)
+assert isinstance(sam_model_registry, dict)
+try:
+    segment_anything.no_such_name
+except AttributeError as error:
+    print(error)
+"""
+
+
+def run(program: str, folder: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=str(folder)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_prompt_imports_neither_torchvision_nor_timm(tmp_path: object) -> None:
+    assert run(PROMPT, tmp_path).splitlines()[-1] == "loaded:"
+
+
+def test_segment_anything_stays_the_same_for_others(tmp_path: object) -> None:
+    assert "no_such_name" in run(LATER, tmp_path)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_conv_next_has_the_tensors_and_results_of_timm(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3)).eval()
+    ours = ConvNeXt(WIDTHS[name]).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    ours.load_state_dict(theirs.state_dict())
+    assert theirs.feature_info.channels() == ours.channels
+    pixels = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        for expected, actual in zip(theirs(pixels), ours(pixels), strict=True):
+            assert torch.equal(expected, actual)
