@@ -221,9 +221,14 @@ class Document:
         if not records:
             return
         self._grow_tables(max(records))
-        ids, values = list(records), list(records.values())
-        self.class_map.table[ids] = [0 if record is None else record.class_id for record in values]
-        self.trust_map.table[ids] = [0 if record is None else record.trust for record in values]
+        present = [record for record in records.values() if record is not None]
+        ids = np.fromiter(records, np.int64, len(records))
+        kept = np.fromiter((record.id for record in present), np.int64, len(present))
+        self.class_map.table[ids] = self.trust_map.table[ids] = 0
+        self.class_map.table[kept] = np.fromiter(
+            (record.class_id for record in present), np.uint8, len(present)
+        )
+        self.trust_map.table[kept] = np.fromiter((record.trust for record in present), np.uint8, len(present))
         for object_id, record in records.items():
             if record is None:
                 self.objects.pop(object_id, None)

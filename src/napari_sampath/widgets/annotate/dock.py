@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import Any
 
+import numpy as np
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from ..canvas.napari_internals.napari_canvas import focus_canvas
@@ -237,7 +237,8 @@ class AnnotateDock(Dock):
         """Show the number of objects of each class."""
         session = self.state.session
         if session is not None:
-            self.classes.show_counts(Counter(obj.class_id for obj in session.document.objects.values()))
+            counts = np.bincount(session.document.class_map.table)
+            self.classes.show_counts(dict(enumerate(counts.tolist())))
 
     def _show_question(self) -> None:
         annotator = self.state.annotator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from ...annotations.model.annotated_object import TRUSTED, UNSURE
@@ -12,7 +13,7 @@ from ...arrays import IntArray
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...annotations import AnnotatedObject, Document
+    from ...annotations import Document
     from ...arrays import ClassInfo
 
 FILL = 0.15
@@ -55,14 +56,13 @@ class Outliner:
         return values
 
 
-def style_of(record: AnnotatedObject | None) -> int:
-    """Return the class and the line style of an object as one number, on which its outline depends.
+def styles_of(document: Document) -> IntArray:
+    """Return (N,) a number for the class and the line style of each object id, on which its outline depends.
 
-    Numbers instead of tuples: thousands of new tuples would start a full garbage collection while the window waits.
+    It is 0 for ids without an object.
     """
-    if record is None:
-        return 0
-    return record.class_id * _TRUSTS + record.trust
+    styles: IntArray = document.class_map.table.astype(np.int32) * _TRUSTS + document.trust_map.table
+    return styles
 
 
 def class_colors(classes: Iterable[ClassInfo], only: int = 0) -> DirectLabelColormap:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from ...annotations import Box, bounds, union
 from ...arrays import ClassInfo, LocalMask
 from . import layers as session_layers
-from .appearance import MASK, SCRIBBLE, Outliner, candidate_colors, class_colors, style_of
+from .appearance import MASK, SCRIBBLE, Outliner, candidate_colors, class_colors, styles_of
 from .chunked_paint import ChunkedPainter
 from .napari_internals.cropped_visual import CroppedVisual
 from .napari_internals.label_tools import move_polygon
@@ -56,7 +56,7 @@ class LayerSync:
         self._candidate_color: tuple[int, int, int] | None = None
         self.only_class = 0
         """Id of the only class that is shown; 0 shows all. Change it with `show_only`."""
-        self._styles = {key: style_of(obj) for key, obj in session.document.objects.items()}
+        self._styles = styles_of(session.document)
         """Class and line style with which each object was drawn last."""
         self._shown_prompts: tuple[object, ...] = ()
         self._asked: Box | None = None
@@ -303,15 +303,13 @@ class LayerSync:
         reclassified = session_layers.write(self.layers.classes, part, classes)
         session_layers.write(self.layers.objects, part, ids, always=reclassified)
 
-    def _on_objects(self, ids: frozenset[int]) -> None:
+    def _on_objects(self) -> None:
         """Redraw the outlines of objects whose review mark changed; other changes are drawn with their pixels."""
-        objects, box = self._session.document.objects, None
-        for key in ids:
-            record, before = objects.get(key), self._styles.pop(key, None)
-            if record is not None:
-                after = self._styles[key] = style_of(record)
-                if before is not None and before != after:
-                    box = union(box, record.box)
+        before, box = self._styles, None
+        after = self._styles = styles_of(self._session.document)
+        before, after = before[: len(after)], after[: len(before)]
+        for key in np.flatnonzero((before != after) & (before > 0) & (after > 0)).tolist():
+            box = union(box, self._session.document.objects[key].box)
         part = None if box is None else self.window.part(box)
         if part is not None and self._strokes.pressed is None:
             self._outlines.add(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ CARDS_HINT = (
     "Show pictures of the proposals instead of the table, the most uncertain first: A accepts, R rejects, U marks as "
     "unsure, 1 to 9 changes the class"
 )
+ROWS = 4000
+"""Number of rows that are read at once; the window does not wait for more."""
 MIN_SELECTED = {"undo": 0, "merge": 2}
 """Name in `ACTIONS` -> minimum number of selected objects; 1 for the others."""
 
@@ -243,8 +246,12 @@ class ObjectsDock(Dock):
         self._timer.start()
 
     def _update_rows(self) -> None:
-        ids, self._changed_ids = self._changed_ids, set()
-        self.model.update_objects(ids)
+        ids = set(islice(self._changed_ids, ROWS))
+        self._changed_ids -= ids
+        self.model.update_objects(ids, more=bool(self._changed_ids))
+        if self._changed_ids:
+            self._timer.start()
+            return
         self.cards.refresh()
         self._show_count()
         self._highlight()
@@ -256,8 +263,11 @@ class ObjectsDock(Dock):
             return
         self._classes = session.classes.snapshot
         self.filters.show_classes(self._classes)
-        self._changed_ids.clear()
-        self.model.use(session)
+        is_large = len(session.document.objects) > ROWS
+        self._changed_ids = self._changed_ids | session.document.objects.keys() if is_large else set()
+        self.model.use(session, read=not is_large)
+        if is_large:
+            self._timer.start()
         self._apply_filter()
 
     def _apply_filter(self) -> None:

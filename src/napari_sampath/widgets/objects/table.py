@@ -90,16 +90,25 @@ class ObjectTable(QAbstractTableModel):
         """Number of objects, including those that are not shown."""
         return len(self._all)
 
-    def use(self, session: Session | None) -> None:
-        """Show the objects of another session, or of the same one after its classes changed."""
+    def use(self, session: Session | None, read: bool = True) -> None:
+        """Show the objects of another session, or of the same one after its classes changed.
+
+        Without `read`, `update_objects` is called for all of them afterwards.
+        """
+        rows = self._all if session is self._session else {}
         self._session = session
         classes = () if session is None else session.classes
         self._icons = {info.id: swatch(info.color) for info in classes}
-        self._all = {} if session is None else {row.id: row for row in session.objects.rows()}
+        if session is not None and read:
+            rows = {row.id: row for row in session.objects.rows()}
+        self._all = {} if session is None else rows
         self._arrange(reset=True)
 
-    def update_objects(self, ids: Iterable[int]) -> None:
-        """Read objects of the session again; deleted objects are removed from the table."""
+    def update_objects(self, ids: Iterable[int], more: bool = False) -> None:
+        """Read objects of the session again; deleted objects are removed from the table.
+
+        With `more`, the table is shown again by a later call.
+        """
         if self._session is None:
             return
         for object_id in ids:
@@ -108,7 +117,8 @@ class ObjectTable(QAbstractTableModel):
                 self._all.pop(object_id, None)
             else:
                 self._all[object_id] = row
-        self._arrange()
+        if not more:
+            self._arrange()
 
     def filter(self, accepts: Callable[[ObjectRow], bool]) -> None:
         """Show only the objects for which `accepts` returns True."""
