@@ -17,6 +17,7 @@ from napari_sampath.cli import main
 from napari_sampath.cli.commands.segmentation import loading
 from napari_sampath.cli.commands.segmentation.slide import read_tissue
 from napari_sampath.cli.subcommand import load
+from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.images.slides import open_slide
 from napari_sampath.predict import segment
@@ -81,6 +82,40 @@ def test_a_slide_is_segmented_once(slide: Path, tmp_path: Path, capsys: pytest.C
     assert main(["export", str(other), "--result", str(output), "-o", str(exported)]) == 1
 
 
+@pytest.mark.parametrize("flags", [[], ["--agreement", "0.7"]])
+def test_outlines_of_a_slide_are_those_of_an_image(
+    slide: Path, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "glands.ome.zarr"
+    words = ["segment", str(slide), "--head", "gland-cnn", "--objects", "--json", *flags]
+    assert main([*words, "-o", str(output), "--tissue", "all", "--outlines"]) == 0
+    assert main([*words, "-o", str(tmp_path / "glands.tif")]) == 0
+    of_slide, of_image = map(json.loads, capsys.readouterr().out.splitlines())
+    objects = objects_of(output)
+    assert objects is not None
+    assert objects.predicted_iou is not None
+    assert of_slide["objects"] == len(objects.table) == len(of_image["objects"])
+    numbers = objects.numbers((0, 0, *HW))
+    image = tifffile.imread(tmp_path / "glands.tif")
+    pairs = np.unique(np.stack([numbers.ravel(), image.ravel()]), axis=1)
+    assert pairs.shape[1] == len(objects.table) + 1, "each object has the same pixels"
+    ious = {obj["id"]: obj["predicted_iou"] for obj in of_image["objects"]}
+    for number, other in pairs.T[1:].tolist():
+        score = objects.predicted_iou[number - 1]
+        assert (None if np.isnan(score) else score) == pytest.approx(ious[other])
+    # Without them, the head is not run again, and all outlines are its own
+    assert main([*words[:6], "-o", str(output), "--tissue", "all", "--no-outlines"]) == 0
+    assert json.loads(capsys.readouterr().out)["computed"] == 0
+    of_head = objects_of(output)
+    assert of_head is not None
+    assert of_head.predicted_iou is None
+    labels = SlideResult(output, HW).classes((0, 0, *HW))
+    assert main([*words[:6], "-o", str(tmp_path / "head.tif"), "--no-outlines"]) == 0
+    image = tifffile.imread(tmp_path / "head.tif")
+    for found in (of_head.numbers((0, 0, *HW)), image):
+        assert (labels[found > 0] > 0).all()
+
+
 def test_a_folder_is_segmented_in_parts(
     slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,7 +146,9 @@ def test_a_small_slide_is_an_image_for_other_outputs(slide: Path, tmp_path: Path
         (["-o", "a.png", "--part", "1/2"], "--part is a flag for slides"),
         (["-o", "a.png", "--mpp", "0.5"], "--mpp is a flag for slides"),
         (["-o", "a.ome.zarr", "--min-area-px", "9"], "--min-area-px is a setting of --objects"),
-        (["-o", "a.ome.zarr", "--objects", "--agreement", "0.5"], "--agreement cannot be used for slides"),
+        (["-o", "a.ome.zarr", "--objects", "--agreement", "0.5"], "--agreement is a setting of --outlines"),
+        (["-o", "a.tif", "--objects", "--no-outlines", "--agreement", "0.5"], "is a setting of --outlines"),
+        (["-o", "a.ome.zarr", "--outlines"], "--outlines is a setting of --objects"),
         (["-o", "a.ome.zarr", "--part", "x"], "--part is 'x'"),
         (["-o", "a.ome.zarr", "--part", "3/2"], "part 3/2 does not exist"),
     ],

@@ -93,8 +93,9 @@ def expected(folder: Path, slide: Path) -> Path:
 
 
 def words(slide: Path, output: Path, *more: str) -> list[str]:
-    fixed = ["--device", "cpu", "--tissue", "all", "--objects", "--quiet", "--json", "--precision", "float32"]
-    return ["segment", str(slide), "--head", "gland-cnn", "-o", str(output), *fixed, *more]
+    fixed = ["--device", "cpu", "--tissue", "all", "--quiet", "--json", "--precision", "float32"]
+    objects = ["--objects", "--outlines"]
+    return ["segment", str(slide), "--head", "gland-cnn", "-o", str(output), *fixed, *objects, *more]
 
 
 def assert_equal(first: Path, second: Path) -> None:
@@ -107,6 +108,10 @@ def assert_equal(first: Path, second: Path) -> None:
     assert others is not None
     np.testing.assert_array_equal(objects.numbers((0, 0, *HW)), others.numbers((0, 0, *HW)))
     np.testing.assert_array_equal(objects.table.box, others.table.box)
+    assert objects.predicted_iou is not None
+    assert others.predicted_iou is not None
+    assert np.isfinite(objects.predicted_iou).any()
+    np.testing.assert_array_equal(objects.predicted_iou, others.predicted_iou)
 
 
 @pytest.mark.timeout(600)
@@ -138,7 +143,7 @@ def test_a_worker_is_killed_in_a_run(client: Any, slide: Path, expected: Path, t
         plan = SlidePlan.make(opened, head, loaded, path, tissue)
         save_tissue(path / "tissue.npz", tissue)
         spec = SlideSpec(str(slide), "gland-cnn", model, str(path), str(path / "tissue.npz"))
-        job = cluster_slide_job(plan, spec, client.scheduler.address, InstanceSettings())
+        job = cluster_slide_job(plan, spec, client.scheduler.address, InstanceSettings(outlines=True))
         pids = list(client.run(os.getpid).values())
         progress = next(job)
         os.kill(pids[0], signal.SIGKILL)

@@ -38,10 +38,11 @@ def cluster_slide_job(
         ConfigError: If dask.distributed is not installed, or there is no scheduler or worker at the address.
         SampathError: If a worker cannot take part.
     """
-    from ..formats.maps.slide_objects import BlockObjectStore
     from ..predict.whole_slide import SlideRun, slide_objects_job
-    from ..predict.whole_slide.objects_job import is_ready, settings_name
+    from ..predict.whole_slide.objects_job import missing_units
+    from ..predict.whole_slide.outlining import Outliner
 
+    outliner = Outliner.of(plan, objects)
     plan.mark_blank()
     result = plan.result
     missing = {block.name: block for block in plan.wanted if not result.is_done(block)}
@@ -52,18 +53,15 @@ def cluster_slide_job(
         failed = yield from mapped(
             client, workers, compute, tiles, plan.label, "tiles", _block_name, with_next=True
         )
-        found = None
-        if objects is not None and not failed:
-            store = BlockObjectStore(result.path, settings_name(objects))
-            ready = [
-                block for block in result.blocks if not store.has(block.name) and is_ready(result, block)
-            ]
-            names = {block.name: 1 for block in ready}
+        if objects is not None:
             separate = partial(worker.separate_objects, spec, settings=objects)
             label = "Separating objects"
-            failed = yield from mapped(client, workers, separate, names, label, "blocks", _block_name)
+            for _ in range(2):  # Blocks, then large components
+                names = dict.fromkeys(missing_units(result, objects, outliner) if not failed else (), 1)
+                failed |= yield from mapped(client, workers, separate, names, label, "blocks", _block_name)
+    found = None
     if objects is not None and not failed:
-        found = yield from slide_objects_job(result, objects)
+        found = yield from slide_objects_job(result, objects, (), outliner)
     computed = sum(result.is_done(block) for block in missing.values())
     skipped = len(plan.wanted) - len(missing)
     return SlideRun(result.path, len(result.blocks), computed, skipped, plan.notes, found), tuple(
@@ -121,5 +119,5 @@ def cluster_images_job(
 
 
 def _block_name(name: str) -> str:
-    row, col = name.split("_")
+    row, col, *_ = name.split("_")
     return f"The block in row {row}, column {col}"

@@ -211,13 +211,13 @@ def compute_block(spec: SlideSpec, name: str, following: str | None = None) -> N
 
 
 def separate_objects(spec: SlideSpec, name: str, settings: InstanceSettings) -> None:
-    """Separate the objects of a block and write them into the result."""
-    from ..predict.whole_slide.objects_job import block_objects_job
+    """Separate and outline the objects of a block, or outline those of a large component, and write them."""
+    from ..predict.whole_slide.objects_job import unit_objects_job
+    from ..predict.whole_slide.outlining import Outliner
 
     with _one:
-        result = plan_of(spec).result
-        block = next(block for block in result.blocks if block.name == name)
-        run(block_objects_job(result, block, settings))
+        plan = plan_of(spec)
+        run(unit_objects_job(plan.result, name, settings, Outliner.of(plan, settings)))
 
 
 def call_with_model(spec: ModelSpec, function: Callable[[str, Model], T], path: str) -> T:

@@ -20,7 +20,7 @@ from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.jobs import run
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import HeadObject, split_class_map
-from napari_sampath.predict.whole_slide import block_objects, joining, slide_objects_job
+from napari_sampath.predict.whole_slide import block_objects, large_components, slide_objects_job
 
 CLASSES = tuple(ClassInfo(number, f"class {number}", (200, 0, 40 * number)) for number in range(3))
 SETTINGS = InstanceSettings(min_area_px=4)
@@ -151,7 +151,7 @@ def test_objects_equal_those_of_the_map_in_one_piece(name: str, tmp_path: Path) 
 
 
 def test_huge_components_stay_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "SPLIT_PX", 1000)
+    monkeypatch.setattr(large_components, "SPLIT_PX", 1000)
     labels = ring()
     result, _ = make_result(tmp_path / "result.ome.zarr", labels)
     run(slide_objects_job(result, SETTINGS))

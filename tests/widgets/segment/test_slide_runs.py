@@ -268,6 +268,15 @@ def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any,
     assert f"--tile-px {2 * dock.slide_runs.result.fingerprint['tile_px']}" in larger.command
     assert f"tile_px={2 * dock.slide_runs.result.fingerprint['tile_px']}" in larger.python
     compile(larger.python, "script", "exec")
+    driver.press(dock.slide_runs.outlines)
+    outlined = dock.script()
+    assert "--objects" in outlined.command
+    assert "--outlines" in outlined.command
+    assert "InstanceSettings(outlines=True)" in outlined.python
+    compile(outlined.python, "script", "exec")
+    driver.press(dock.run_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the message")
+    assert "answers no prompts" in dock.status.message.text()
 
 
 def test_a_run_continues_on_its_own_slide_while_another_image_is_in_use(

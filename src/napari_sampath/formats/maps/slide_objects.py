@@ -8,6 +8,7 @@ table/class_id ...          one array per column
 objects/                        written last; attributes "sampath": settings of the objects
 numbers/0 ... 4             number of the object at each pixel, uint32 (NGFF 0.5)
 table/class_id ...          row i describes object i + 1
+table/predicted_iou         only with outlines of the prompt decoder, see `slide_outlines`
 """
 
 from __future__ import annotations
@@ -163,6 +164,8 @@ class SlideObjects:
 
     Attributes:
         table: Their properties; row i describes object i + 1.
+        predicted_iou: (N,) float32, IoU that the decoder predicts for its outline, NaN if the outline is the head's;
+            None if the decoder was not asked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -170,6 +173,8 @@ class SlideObjects:
 
         root = zarr.open_group(path, mode="r", zarr_format=_ZARR)
         self.table = ObjectTable(*(np.asarray(root[f"table/{field.name}"]) for field in fields(ObjectTable)))
+        scores = root.get("table/predicted_iou")
+        self.predicted_iou: FloatArray | None = None if scores is None else np.asarray(scores)
         self._numbers = root["numbers"]
 
     def numbers(self, box: tuple[int, int, int, int], level: int = 0) -> npt.NDArray[np.uint32]:
@@ -245,13 +250,13 @@ def _remove_leftovers(path: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def write_table(root: Any, table: ObjectTable) -> None:
-    """Write a table into a group, an array per column."""
-    for field in fields(table):
-        values = getattr(table, field.name)
+def write_table(root: Any, table: ObjectTable, predicted_iou: FloatArray | None = None) -> None:
+    """Write a table into a group, an array per column; with the predicted IoU if the decoder was asked."""
+    columns = {field.name: getattr(table, field.name) for field in fields(table)}
+    if predicted_iou is not None:
+        columns["predicted_iou"] = predicted_iou
+    for name, values in columns.items():
         chunks = (_CHUNK_ROWS, *values.shape[1:])
-        array = root.create_array(
-            f"table/{field.name}", shape=values.shape, dtype=values.dtype, chunks=chunks
-        )
+        array = root.create_array(f"table/{name}", shape=values.shape, dtype=values.dtype, chunks=chunks)
         if values.size:
             array[:] = values

@@ -6,6 +6,7 @@ outline of each object from its box; the refined outline is used only if it matc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from .settings import InstanceSettings
 from .split_touching import split_segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
+    from ...arrays import Features, FloatArray
     from ...heads import LoadedHead
     from ..model import Model
     from .split_touching import HeadObject
@@ -61,7 +63,7 @@ def segment_instances(
         The objects, ordered by class, without overlap.
 
     Raises:
-        PromptError: If the model answers no prompts.
+        PromptError: If the model answers no prompts, and its outlines are wanted.
         WeightsError: If the head was trained on another model, or its bundle is damaged.
         UnknownNameError: If there is no such head.
         ImageError: If the array is not an image, or the region lies outside.
@@ -81,7 +83,8 @@ def segment_instances_job(
 ) -> Job[list[Instance]]:
     """Make a job for `segment_instances` that can be cancelled between tiles and between objects."""
     loaded, model = yield from load_head_job(head, model)
-    check_promptable(model)
+    if settings.outlines is not False:
+        check_promptable(model)
     pixels = as_pixels(image)
     segmentation = yield from segment_job(pixels, loaded, model, region, mpp=mpp, tile_px=tile_px)
     return (yield from separate_touching_job(segmentation, pixels, model, settings))
@@ -104,7 +107,8 @@ def separate_touching_job(
     Raises:
         PromptError: If the model answers no prompts.
     """
-    check_promptable(model)
+    if settings.outlines is not False:
+        check_promptable(model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     objects: list[HeadObject] = []
@@ -112,19 +116,36 @@ def separate_touching_job(
         if len(objects) % _BATCH == 0:
             yield Progress(len(objects), 0, "Separating objects", "objects")
         objects.append(obj)
+    if settings.outlines is False:
+        return [Instance(obj.mask, obj.class_id, obj.score, None) for obj in objects]
     answers: dict[int, Answer] = {}
-    done = 0
-    by_frame = _by_frame(objects, hw)
-    for features, indices in zip(model.encode_tiles(pixels, by_frame), by_frame.values(), strict=True):
+    yield Progress(0, len(objects), "Outlining objects", "objects")
+    boxes = np.array([outer_box(obj.mask) for obj in objects], dtype=np.float64).reshape(-1, 4)
+    assigned = assign_tiles(boxes, hw)
+    for batch in outline_boxes(model, model.encode_tiles(pixels, assigned), assigned, boxes):
+        answers.update(batch)
+        yield Progress(len(answers), len(objects), "Outlining objects", "objects")
+    return choose_outlines(objects, [answers[index] for index in range(len(objects))], settings)
+
+
+def outline_boxes(
+    model: Model, encoded: Iterable[Features], assigned: Mapping[Frame, Sequence[int]], boxes: FloatArray
+) -> Iterator[dict[int, Answer]]:
+    """Let the prompt decoder answer boxes, in batches.
+
+    Args:
+        model: A promptable model.
+        encoded: Features of the tiles in `assigned`, in its order.
+        assigned: See `assign_tiles`.
+        boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels.
+
+    Yields:
+        Index of a box -> the mask and its predicted IoU.
+    """
+    for features, indices in zip(encoded, assigned.values(), strict=True):
         for start in range(0, len(indices), _BATCH):
-            yield Progress(done, len(objects), "Outlining objects", "objects")
             batch = indices[start : start + _BATCH]
-            boxes = np.array([outer_box(objects[index].mask) for index in batch])
-            answers.update(zip(batch, model.predict_boxes(features, boxes), strict=True))
-            done += len(batch)
-    instances = choose_outlines(objects, [answers[index] for index in range(len(objects))], settings)
-    yield Progress(done, len(objects), "Outlining objects", "objects")
-    return instances
+            yield dict(zip(batch, model.predict_boxes(features, boxes[batch]), strict=True))
 
 
 def check_promptable(model: Model) -> None:
@@ -136,20 +157,26 @@ def check_promptable(model: Model) -> None:
         )
 
 
-def _by_frame(objects: Sequence[HeadObject], hw: tuple[int, int]) -> dict[Frame, list[int]]:
-    """Choose for each object the tile with the largest margin around it, or a wider tile if none contains it.
+def assign_tiles(
+    boxes: FloatArray, hw: tuple[int, int], region: Region | None = None
+) -> dict[Frame, list[int]]:
+    """Choose for each box the tile with the largest margin around it, or a wider tile if none contains it.
+
+    Args:
+        boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels.
+        hw: Size (H, W) of the image.
+        region: (r0, c0, r1, c1) of the image that contains all boxes; the tiles are those of the whole image.
 
     Returns:
-        Tile -> indices of its objects, with tiles row by row.
+        Tile -> indices of its boxes, with tiles row by row.
     """
-    frames = tiles(hw)
+    frames = tiles(hw, region=region)
     edges = np.array([(f.left, f.top, f.left + f.width, f.top + f.height) for f in frames])
     # Objects are not cut off at the edges of the image, so the margin there is infinite.
     first = np.where(edges[:, :2] == 0, -np.inf, edges[:, :2])
     last = np.where(edges[:, 2:] == (hw[1], hw[0]), np.inf, edges[:, 2:])
     chosen: dict[Frame, list[int]] = {frame: [] for frame in frames}
-    for index, obj in enumerate(objects):
-        box = np.array(outer_box(obj.mask), dtype=np.float64)
+    for index, box in enumerate(boxes):
         margins = np.minimum(box[:2] - first, last - box[2:]).min(axis=1)
         best = int(margins.argmax())
         frame = frames[best] if margins[best] > 0 else tile_for(hw, box.reshape(2, 2))

@@ -63,19 +63,39 @@ def choose_outlines(
     """
     owners = _Owners([obj.mask for obj in objects], [mask for mask, _ in answers])
     instances: dict[int, Instance] = {}
-    # Visit the objects by predicted IoU, the best first.
-    for index in sorted(range(len(objects)), key=lambda index: -answers[index][1]):
+    # Visit the objects by predicted IoU, the best first; the order of equal ones depends on their place only.
+    ranks = [
+        (-score, obj.class_id, *first_pixel(obj.mask))
+        for obj, (_, score) in zip(objects, answers, strict=True)
+    ]
+    for index in sorted(range(len(objects)), key=ranks.__getitem__):
         obj, (mask, score) = objects[index], answers[index]
-        # Restrict the decoder's mask to available pixels, and to its component on the head's mask.
-        outline = _component_on(owners.available_to(index, mask), obj.mask)
-        # Use this outline if it agrees with the head's, otherwise keep the head's.
-        agreement = _iou(outline, obj.mask)
-        if agreement > 0 and agreement >= settings.agreement and outline.area_px >= settings.min_area_px:
+        outline = matching_outline(owners.available_to(index, mask), obj.mask, settings)
+        if outline is not None:
             owners.assign(index, outline)
             instances[index] = Instance(outline, obj.class_id, obj.score, score)
         else:
             instances[index] = Instance(obj.mask, obj.class_id, obj.score, None)
     return [instances[index] for index in range(len(objects))]
+
+
+def matching_outline(available: LocalMask, head: LocalMask, settings: InstanceSettings) -> LocalMask | None:
+    """Return the decoder's outline of an object if it agrees with the head's; None if the head's is kept.
+
+    Args:
+        available: The pixels of the decoder's mask that no other object has.
+        head: The head's mask.
+        settings: Condition on which the decoder's outline is used.
+    """
+    outline = _component_on(available, head)
+    agreement = _iou(outline, head)
+    is_used = agreement > 0 and agreement >= settings.agreement and outline.area_px >= settings.min_area_px
+    return outline if is_used else None
+
+
+def first_pixel(mask: LocalMask) -> tuple[int, int]:
+    """Return (row, col) of the first pixel of a mask in reading order."""
+    return mask.row, mask.col + int(mask.bitmap[0].argmax())
 
 
 def outer_box(mask: LocalMask) -> tuple[int, int, int, int]:

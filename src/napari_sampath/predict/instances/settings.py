@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...errors import ConfigError
 from ...settings import check_settings, setting
 
 
@@ -28,6 +29,11 @@ class InstanceSettings:
     agreement: float = setting(0.5, min=0, max=1)
     """The model's outline of an object is used if its IoU with the head's outline is at least this, 0 to 1; otherwise
     the head's outline is kept."""
+    outlines: bool | None = None
+    """Whether the model outlines each object; if False, all outlines are the head's. None: on images it does, on whole
+    slides it does not."""
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if not (self.outlines is None or isinstance(self.outlines, bool)):
+            raise ConfigError(f"outlines is {self.outlines!r}; give True, False or None.")

@@ -15,8 +15,10 @@ from ...geometry import Frame
 from ...images.slides import Slide
 from ...images.slides.scaled import ScaledSlide
 from ...images.slides.tissue import Tissue
+from ...tiling import tiles
 from ..head_tiles import check_tile_px, head_tile_px, head_tiles
 from ..segmentation import check_match
+from .prompt_features import PromptFeatures
 from .shared_logits import SharedLogits
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class SlidePlan:
     """Sentences for the user."""
     shared: SharedLogits = field(default_factory=SharedLogits)
     """Logits of tiles that neighbouring blocks need."""
+    prompt_features: PromptFeatures = field(default_factory=PromptFeatures)
+    """Features of the tiles on which objects are outlined."""
 
     @classmethod
     def make(
@@ -93,6 +97,10 @@ class SlidePlan:
     def tiles(self, block: Block) -> int:
         """Return the number of tiles with tissue that reach into a block."""
         return sum(not self.is_blank(frame) for frame in self.frames(block))
+
+    def count_prompt_tiles(self) -> int:
+        """Return the number of tiles with tissue on which objects are outlined."""
+        return sum(not self.is_blank(frame) for frame in tiles(self.result.hw))
 
     def part(self, number: int, count: int) -> tuple[Block, ...]:
         """Return the blocks of one of `count` parts, numbered from 1, of about the same number of tiles.

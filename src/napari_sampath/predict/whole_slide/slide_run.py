@@ -17,8 +17,10 @@ from ...formats.maps.slide_result import Block
 from ...images.slides import Slide
 from ...images.slides.tissue import Tissue
 from ...jobs import Job, Progress
+from ..instances.instances import check_promptable
 from .block_stream import compute_blocks
 from .objects_job import slide_objects_job
+from .outlining import Outliner
 from .slide_plan import SlidePlan
 
 if TYPE_CHECKING:
@@ -67,15 +69,19 @@ def slide_run_job(
         mpp: Micrometres per pixel at which the head runs; that of its training images by default, and that of level 0
             if this is unknown or the slide's scale is.
         part: (number, count): compute the `number`-th (from 1) of `count` parts of the blocks, to share the work.
-        objects: How objects are separated, if they are. The process that completes the last block numbers them.
+        objects: How objects are separated, if they are; with `outlines=True`, the model outlines each. The process that
+            completes the last block numbers them.
         tile_px: Side of the tiles in level-0 pixels, if chosen by the user; see `head_tile_px`.
 
     Raises:
         WeightsError: If the head was trained on another model.
+        PromptError: If the model shall outline objects and answers no prompts.
         ConfigError: If `part` is not within its count, or the scale or `tile_px` is out of range.
         StorageError: If the result cannot be written.
     """
     _check_part(part)
+    if objects is not None and objects.outlines:
+        check_promptable(model)
     plan = SlidePlan.make(slide, head, model, path, tissue, mpp, tile_px=tile_px)
     return (yield from plan_job(plan, part, objects))
 
@@ -98,6 +104,7 @@ def plan_job(
         on_block: Called in a thread after a block has been written.
     """
     first, count = _check_part(part)
+    outliner = Outliner.of(plan, objects)
     if first == 1:
         plan.mark_blank()
     own = plan.part(first, count)
@@ -114,7 +121,9 @@ def plan_job(
     for done in compute_blocks(plan, chosen(), on_block):
         yield Progress(done, total, plan.label, "tiles")
     yield Progress(total, total, plan.label, "tiles")
-    found = None if objects is None else (yield from slide_objects_job(plan.result, objects, own))
+    found = None
+    if objects is not None:
+        found = yield from slide_objects_job(plan.result, objects, own, outliner)
     blocks = len(plan.result.blocks)
     return SlideRun(plan.result.path, blocks, computed, len(own) - computed, plan.notes, found)
 

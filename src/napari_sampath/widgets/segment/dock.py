@@ -75,7 +75,7 @@ class SegmentDock(Dock):
                 ("Image", self.image),
                 ("Head", self.head),
                 ("Region", row(self.region.combo, self.slide_runs.class_choice)),
-                ("Structures", self.magnification),
+                ("Structures", row(self.magnification, self.slide_runs.outlines)),
             ),
             self.card,
             self.warning,
@@ -116,7 +116,7 @@ class SegmentDock(Dock):
         fitting = self._shows_result and self.head.value() == self._result_head
         of_slide = self.slide_runs.shows_result and self.head.value() == self.slide_runs.head
         self.add_button.setEnabled((fitting or of_slide) and free and not self.apply_queue.busy)
-        self.slide_runs.class_choice.setVisible(self.slide_runs.shows_result)
+        self.slide_runs.refresh()
         self.tissue_button.setVisible(self._slide is not None)
         self.tissue_button.setEnabled(free)
         self._show_summary(fitting)
@@ -205,8 +205,8 @@ class SegmentDock(Dock):
         if head is None or region is None:
             return "Select a head and a region first."
         if session.slide is not None and self.region.is_whole:
-            is_scaled = self.magnification.currentData() != 1
-            return slide_script(file, head, self._tile_px(head) if is_scaled else None)
+            tile_px = self._tile_px(head) if self.magnification.currentData() != 1 else None
+            return slide_script(file, head, tile_px, self.slide_runs.outlines.isChecked())
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name
         choice = state.choice if fits else None

@@ -58,13 +58,14 @@ labels = objects.label_map()
     return Script(command, python, NOTE)
 
 
-def slide_script(file: Path, head: str, tile_px: int | None) -> Script:
+def slide_script(file: Path, head: str, tile_px: int | None, outlines: bool = False) -> Script:
     """Describe a run of a head on a whole slide.
 
     Args:
         file: The slide.
         head: Name of a shipped head, or path of a bundle.
         tile_px: Side of the tiles in level-0 pixels; None if it is that of the training images.
+        outlines: Whether the model outlines each object.
     """
     output = f"{file.stem}.ome.zarr"
     flags: dict[str, object] = {"--head": head, "--output": output, "--objects": ()}
@@ -72,6 +73,9 @@ def slide_script(file: Path, head: str, tile_px: int | None) -> Script:
     if tile_px is not None:
         flags["--tile-px"] = tile_px
         chosen = f", tile_px={tile_px}"
+    if outlines:
+        flags["--outlines"] = ()
+    settings = "outlines=True" if outlines else ""
     command = command_line("segment", (file,), flags)
     python = f"""from pathlib import Path
 
@@ -85,7 +89,8 @@ from napari_sampath.predict.whole_slide import slide_run_job
 head = load_head({head!r})
 with open_slide({str(file)!r}) as slide:
     model, tissue = load_model(head.encoder_name), find_tissue(slide)
-    job = slide_run_job(slide, head, model, Path({output!r}), tissue, objects=InstanceSettings(){chosen})
+    objects = InstanceSettings({settings})
+    job = slide_run_job(slide, head, model, Path({output!r}), tissue, objects=objects{chosen})
     print(run(job))
 """
     return Script(command, python, "The tissue is found again, without changes that you painted.")

@@ -28,6 +28,8 @@ class RunState:
 
     centre_rc: tuple[float, float] = (0.0, 0.0)
     """Centre of the view in level-0 pixels, where blocks are computed first; written by the window."""
+    outlines: bool = False
+    """Whether the model outlines each object; written by the window before the run."""
     plan: SlidePlan | None = None
     """The plan, once the result exists; written by the thread."""
     on_block: Callable[[Box], object] = lambda box: None
@@ -68,6 +70,7 @@ def whole_slide_job(
         state: Shared with the window.
 
     Raises:
+        PromptError: If the model shall outline objects and answers no prompts.
         ConfigError: If no tissue is marked.
     """
     yield Progress(0, 0, "Loading the head")
@@ -100,7 +103,7 @@ def whole_slide_job(
     return (
         yield from plan_job(
             plan,
-            objects=InstanceSettings(),
+            objects=InstanceSettings(outlines=state.outlines),
             choose=nearest,
             on_block=lambda block: state.on_block(block.box),
         )

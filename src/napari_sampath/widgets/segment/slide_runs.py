@@ -15,7 +15,7 @@ from ...files.messages import plural
 from ..background.workers import JobRunner
 from ..canvas.viewport import centre_of_view
 from ..common.apply_queue import ApplyQueue
-from ..common.controls import combo_box, set_items
+from ..common.controls import check_box, combo_box, set_items
 from ..viewer.viewer_state import ViewerState
 from .slide_job import RunState, tissue_job, whole_slide_job
 from .slide_layers import TISSUE, find_layer, show_result, show_tissue, tissue_of
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 CLASS_HINT = (
     "The class of the result whose objects are added; together with the whole image, all of its objects"
+)
+OUTLINES_HINT = (
+    "In a run over the whole slide, let the model outline each object, where it agrees with the head; this may encode "
+    "the slide a second time"
 )
 TISSUE_HINT = "Show where the slide is segmented, and change it with the brush and the eraser"
 
@@ -68,6 +72,7 @@ class SlideRuns(QObject):
         """The entry of the list of heads that made `result`."""
         self.class_choice = combo_box(CLASS_HINT)
         """The class whose objects `add_objects` adds; its data is None for all classes."""
+        self.outlines = check_box("Outlines by the model", OUTLINES_HINT)
         runner.reported.connect(self._on_reported)
         runner.finished.connect(self._on_finished)
 
@@ -75,6 +80,12 @@ class SlideRuns(QObject):
     def shows_result(self) -> bool:
         """Whether there is a complete result for the slide that is open."""
         return self.result is not None and self._state.image is self._shown_for
+
+    def refresh(self) -> None:
+        """Show the controls that concern the slide that is open, if there is one."""
+        session = self._state.session
+        self.class_choice.setVisible(self.shows_result)
+        self.outlines.setVisible(session is not None and session.slide is not None)
 
     def show_tissue(self) -> None:
         """Show the tissue mask of the slide as a layer that can be brushed."""
@@ -93,7 +104,7 @@ class SlideRuns(QObject):
         tissue: Tissue | Path = self._tissue_file(session)
         if layer is not None:
             tissue = self._saved(layer, session)
-        run = RunState(centre_of_view(self._state.viewer, image))
+        run = RunState(centre_of_view(self._state.viewer, image), self.outlines.isChecked())
         self.result = session.proposals.untouched = None
         folder = self._state.sessions_dir / "results"
         path = folder / f"{session.digest[:32]}-{file_stem(Path(head).stem)}.ome.zarr"

@@ -57,7 +57,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "images. If structures in the image are twice as large as in these, give twice as many",
     )
     add_model(parser, default=None)
-    add_fields(parser, InstanceSettings, "settings of --objects")
+    add_fields(parser, InstanceSettings, "settings of --objects", leave_out=("outlines",))
+    parser.add_argument(
+        "--outlines",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="with --objects, let the model outline each object, or keep the outlines of the head (default: --outlines "
+        "for images, --no-outlines for slides, whose tiles are often encoded a second time for it)",
+    )
     add_slide_arguments(parser)
 
 

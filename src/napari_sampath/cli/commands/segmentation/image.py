@@ -40,7 +40,7 @@ def run_image(args: argparse.Namespace, output: Output, loaded: HeadAndModel) ->
     head = loaded.head
     image = open_small_image(args.image, output)
     model = loaded.model
-    if settings is not None:
+    if settings is not None and settings.outlines is not False:
         check_promptable(model)
     region = None if args.region is None else tuple(args.region)
     warning = check_image(image.pixels, head, region, image.mpp, args.tile_px)

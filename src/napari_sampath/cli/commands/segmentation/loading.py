@@ -48,11 +48,15 @@ class HeadAndModel:
         return load(self.args, self._output)
 
 
-def instance_settings(args: argparse.Namespace) -> InstanceSettings | None:
+def instance_settings(args: argparse.Namespace, outlines: bool = True) -> InstanceSettings | None:
     """Return the settings of `--objects`; None for a class map.
 
+    Args:
+        args: The arguments.
+        outlines: Whether the model outlines objects by default.
+
     Raises:
-        ConfigError: If a setting of `--objects` is given without this flag.
+        ConfigError: If a setting of `--objects` is given without this flag, or `--agreement` without outlines.
     """
     from ....predict.instances.settings import InstanceSettings
 
@@ -60,4 +64,6 @@ def instance_settings(args: argparse.Namespace) -> InstanceSettings | None:
     if given and not args.objects:
         flag = "--" + given[0].replace("_", "-")
         raise ConfigError(f"{flag} is a setting of --objects; add --objects or remove {flag}.")
+    if args.agreement is not None and not (outlines if args.outlines is None else args.outlines):
+        raise ConfigError("--agreement is a setting of --outlines; add --outlines or remove --agreement.")
     return from_args(InstanceSettings, args) if args.objects else None

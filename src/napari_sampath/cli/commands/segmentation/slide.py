@@ -104,12 +104,8 @@ def run_slide(args: argparse.Namespace, output: Output, loaded: HeadAndModel) ->
         raise ConfigError(
             "--confidence cannot be used for slides; the result of a slide holds classes and confidence."
         )
-    if args.agreement is not None:
-        raise ConfigError(
-            "--agreement cannot be used for slides, whose objects have the outlines of the head; remove it."
-        )
     return_freed_arrays()
-    objects = instance_settings(args)
+    objects = instance_settings(args, outlines=False)
     head = loaded.head
     with open_slide(args.image) as slide:
         slide.mpp = args.mpp or slide.mpp
