@@ -7,6 +7,7 @@ import numpy as np
 from ...arrays import IMAGE, Features
 from ...predict.foreign.describe import MIN_TISSUE, colours, mean_features, texture, tissue_share
 from ...predict.foreign.statistics import MIN_TILES, TrainingStatistics, make_statistics
+from .mosaics import Mosaic
 from .tiles import TileSet
 
 MAX_TILES = 300
@@ -14,13 +15,13 @@ MAX_TILES = 300
 
 
 def tile_statistics(tiles: TileSet, map_name: str) -> TrainingStatistics | None:
-    """Return the statistics of the tiles in their original orientation; None if there are too few.
+    """Return the statistics of the tiles in their original orientation, without mosaics; None if there are too few.
 
     Args:
         tiles: The training tiles.
         map_name: The feature map that the head reads first.
     """
-    upright = [tile for tile in tiles.tiles if tile.orientation == 0]
+    upright = [t for t in tiles.tiles if t.orientation == 0 and not isinstance(t.sample.load, Mosaic)]
     if len(upright) < MIN_TILES:
         return None
     indices = np.unique(np.linspace(0, len(upright) - 1, MAX_TILES).round().astype(int))
