@@ -183,7 +183,11 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     )
     if images:
         scores.prompts.extend(output.run(evaluate_prompts(model, images, baselines=False)))
-    scale_scores = output.run(_scale_job(packaged, args))
+    scale_scores: list[ScaleScore] = []
+    try:
+        scale_scores = output.run(_scale_job(packaged, args))
+    except SampathError as error:
+        output.note(f"The gland heads by scale are not on the card: {error}")
     if args.instances:
         scores.objects.extend(_score_instances(args, model, output))
     write_model_card(args.card, weights, scores.prompts, reports, worst, scores.objects, scale_scores)
