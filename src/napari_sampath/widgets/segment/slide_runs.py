@@ -33,8 +33,8 @@ CLASS_HINT = (
     "The class of the result whose objects are added; together with the whole image, all of its objects"
 )
 OUTLINES_HINT = (
-    "In a run over the whole slide, let the model outline each object, where it agrees with the head; this may encode "
-    "the slide a second time"
+    "In a run over the whole slide, let the model outline each object, where it agrees with the head; on a CPU, this "
+    "takes much longer than the segmentation"
 )
 TISSUE_HINT = "Show where the slide is segmented, and change it with the brush and the eraser"
 

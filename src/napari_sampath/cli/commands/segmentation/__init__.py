@@ -63,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="with --objects, let the model outline each object, or keep the outlines of the head (default: --outlines "
-        "for images, --no-outlines for slides, whose tiles are often encoded a second time for it)",
+        "for images, --no-outlines for slides, where it takes much longer than the class map on a CPU)",
     )
     add_slide_arguments(parser)
 
