@@ -9,6 +9,7 @@ bin=.venv/bin
 place=${TMPDIR:-/tmp}
 if [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'END { print $4 }')" -gt 8000000 ]; then place=/dev/shm; fi
 folder=$(mktemp -d "$place/sampath-tests.XXXXXX")
+chmod 755 "$folder"  # Tests with several users share it.
 trap 'rm -rf "$folder"' EXIT
 export TMPDIR=$folder
 

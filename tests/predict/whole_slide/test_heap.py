@@ -30,6 +30,7 @@ print(before - resident_kb())
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_freed_arrays_are_returned_though_others_are_kept() -> None:
     def freed_kb(call: str) -> int:
