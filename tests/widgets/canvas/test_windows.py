@@ -103,13 +103,20 @@ class Strokes:
     def _on_paint(self, event: Any) -> None:
         place = self._window.annotator.layer_sync.window
         for atom in event.value:
-            rows, cols = atom.slice_key[-2:]
-            shape = rows.stop - rows.start, cols.stop - cols.start
-            hit = np.ones(shape, bool) if atom.mask is None else np.asarray(atom.mask)
-            top, left = place.row + rows.start * place.step, place.col + cols.start * place.step
+            if not hasattr(atom, "slice_key"):  # napari before 0.9: indices, old values, new value.
+                (row, col), _, value = atom
+                hit = np.zeros((row.max() - row.min() + 1, col.max() - col.min() + 1), bool)
+                hit[row - row.min(), col - col.min()] = True
+                row, col = row.min(), col.min()
+            else:
+                rows, cols = atom.slice_key[-2:]
+                row, col, value = rows.start, cols.start, atom.new_value
+                shape = rows.stop - row, cols.stop - col
+                hit = np.ones(shape, bool) if atom.mask is None else np.asarray(atom.mask)
+            top, left = place.row + row * place.step, place.col + col * place.step
             block = np.kron(hit, np.ones((place.step, place.step), bool))
             target = self.plain[top : top + block.shape[0], left : left + block.shape[1]]
-            target[block[: target.shape[0], : target.shape[1]]] = atom.new_value
+            target[block[: target.shape[0], : target.shape[1]]] = value
 
 
 def test_random_strokes_at_every_zoom_change_the_pixels_on_screen(
