@@ -106,7 +106,7 @@ def test_a_download_stops_at_the_declared_size(folder: Path, sha: str) -> None:
     ],
 )
 def test_redirections_are_one_sentence(folder: Path, location: str, match: str) -> None:
-    head = f"HTTP/1.1 302 Found\nContent-Length: 0\nLocation: {location}"
+    head = f"HTTP/1.1 302 Found\nConnection: close\nContent-Length: 0\nLocation: {location}"
     with raw_server(head, b"") as url, pytest.raises(SampathError, match=match) as caught:
         fetch(url)
     one_sentence(caught.value)
