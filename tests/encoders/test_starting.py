@@ -17,11 +17,14 @@ import numpy as np
 from PIL import Image
 from napari_sampath.cli import main
 Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save("a.png")
-assert main(["prompt", "a.png", "--point", "30,30", "-o", "b.png", "--quiet"]) == 0
+sys.argv = ["sampath", "prompt", "a.png", "--point", "30,30", "-o", "b.png", "--quiet"]
+assert main() == 0
 print("loaded:", *(name for name in ("torch._dynamo", "torchvision", "timm.models") if name in sys.modules))
 """
 LATER = """
 import sys
+from napari_sampath.cli.late_import import put_off
+put_off("segment_anything")
 import napari_sampath.encoders
 import segment_anything.modeling
 before = segment_anything.modeling.Sam
@@ -35,6 +38,12 @@ try:
     segment_anything.no_such_name
 except AttributeError as error:
     print(error)
+"""
+
+PLUGIN = """
+import napari_sampath.encoders
+from segment_anything import *
+print(type(__import__("segment_anything")).__name__, SamPredictor.__name__)
 """
 
 
@@ -52,6 +61,10 @@ def test_a_prompt_imports_neither_torchvision_nor_timm(tmp_path: object) -> None
 
 def test_segment_anything_stays_the_same_for_others(tmp_path: object) -> None:
     assert "no_such_name" in run(LATER, tmp_path)
+
+
+def test_in_another_process_segment_anything_is_imported_as_usual(tmp_path: object) -> None:
+    assert run(PLUGIN, tmp_path) == "module SamPredictor"
 
 
 @pytest.mark.parametrize("name", WIDTHS)

@@ -36,6 +36,7 @@ from .commands import (
     training,
 )
 from .commands.machine import bench, cache, demo, doctor, serve
+from .late_import import put_off
 from .output import Output
 from .subcommand import Subcommand
 
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         _configure_process(debug)
+        if "demo" not in argv:  # napari may load other plugins
+            put_off("segment_anything")
     argv = _join_negative(argv)
     try:
         args = build_parser(argv).parse_args(argv)

@@ -1,6 +1,5 @@
 """Frozen networks that map a tile to features."""
 
-from . import lazy_segment_anything  # noqa: F401  (before the imports below, which need its package `modeling`)
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, list_encoders, registry
 from .pathology import pathology, timm_named  # noqa: F401  (importing them registers their encoders)
 from .sam import mobile_sam, sam_variants  # noqa: F401

@@ -1,7 +1,8 @@
-"""Importing this module puts segment_anything into `sys.modules`, but runs it only when one of its names is used.
+"""Import of a package that runs only when one of its names is used, for a process that is ours alone.
 
-Its networks can then be imported without its predictor, which imports torchvision and thereby the compiler of PyTorch:
-that takes longer than everything else that a prompt needs. For other programs in this process the package is the same.
+With it, the networks of segment_anything are imported without its predictor, which imports torchvision and thereby the
+compiler of PyTorch: that takes longer than everything else that a prompt needs. In napari's process other plugins use
+the package, so it is imported as usual there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
-NAME = "segment_anything"
 _running = threading.RLock()
 
 
@@ -38,6 +38,3 @@ def put_off(name: str) -> None:
         module = module_from_spec(spec)
         module.__class__ = UnrunPackage
         sys.modules[name] = module
-
-
-put_off(NAME)
