@@ -92,7 +92,7 @@ def open_file(viewers: Callable[[], Any]) -> Callable[[Path], Any]:
         dock.state.message.connect(messages.append)
         dock.state.runner.failed.connect(messages.append)
         viewer.open(path, plugin="napari")
-        wait_until(lambda: dock.state.ready or not dock.state.runner.busy, 120, "the image to be opened")
+        wait_until(lambda: dock.state.ready, 120, "the image to be opened")
         dock.messages = messages
         return dock
 
