@@ -48,7 +48,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def slide() -> ArraySlide:
     """Purple cells on pink, many of which touch; a row of them crosses all blocks in a row."""
     random = np.random.default_rng(0)
-    centres = [*random.uniform((0, 0), HW, (50, 2)), *((390 + 5 * (i % 2), 500 + 37 * i) for i in range(20))]
+    centres = [*random.uniform((0, 0), HW, (25, 2)), *((390 + 5 * (i % 2), 500 + 37 * i) for i in range(20))]
     distance = np.full(HW, np.inf)
     for row, col in centres:
         r0, c0 = max(0, int(row) - 30), max(0, int(col) - 30)
@@ -143,7 +143,7 @@ def test_outlines_equal_those_of_an_image(
     instances = segment_instances(slide[:], head, model)
     numbers, scores = expected.numbers((0, 0, *HW)), expected.predicted_iou
     assert scores is not None
-    assert len(instances) == len(expected.table) > 40
+    assert len(instances) == len(expected.table) > 30
     assert np.isfinite(scores).sum() > 20
     seen = np.zeros(HW, np.uint32)
     for instance in instances:
@@ -169,14 +169,13 @@ def test_objects_of_a_component_beyond_all_windows_are_outlined(
     assert np.isfinite(expected.predicted_iou[in_row]).sum() > 10
 
 
-@pytest.mark.parametrize("count", [2, 4])
 def test_parts_equal_one_run(
-    count: int, slide: ArraySlide, head: LoadedHead, model: Model, expected: SlideObjects, tmp_path: Path
+    slide: ArraySlide, head: LoadedHead, model: Model, expected: SlideObjects, tmp_path: Path
 ) -> None:
     path = tmp_path / "result.ome.zarr"
-    for number in range(count, 0, -1):
+    for number in (4, 3, 2, 1):
         assert objects_of(path) is None if path.exists() else True
-        done = segment(slide, head, model, path, part=(number, count))
+        done = segment(slide, head, model, path, part=(number, 4))
     assert done.objects == len(expected.table)
     assert_equal(found(path), expected)
 
