@@ -112,7 +112,7 @@ class _Budget:
             )
 
     def check_count(self, objects: int) -> None:
-        """Raise an `ImageError` if there are more objects in the image than pixels, so that many must be hidden."""
+        """Raise an `ImageError` for more objects than pixels; some would then have no visible pixel."""
         if objects > self._objects:
             raise ImageError(
                 f"'{self._path}' has more objects than the image has pixels ({self._objects:,}); check that it belongs "

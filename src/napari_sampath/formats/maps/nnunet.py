@@ -149,7 +149,7 @@ def label_values(names: Mapping[int, str]) -> dict[str, int]:
 
 
 def _class_name(name: str, number: int) -> str:
-    """Return the name of the class of a label, which `label_values` has changed if it is reserved."""
+    """Remove the suffix that `label_values` adds to reserved names."""
     original = name.removesuffix(_suffix(number))
     return original if _RESERVED.fullmatch(original) else name
 

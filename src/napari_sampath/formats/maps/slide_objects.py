@@ -73,7 +73,7 @@ class ObjectTable:
         )
 
     def take(self, rows: BoolArray | IntArray) -> ObjectTable:
-        """Return some rows."""
+        """Return a table with the selected rows."""
         return ObjectTable(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def joined(self, *others: ObjectTable) -> ObjectTable:

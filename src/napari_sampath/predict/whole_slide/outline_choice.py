@@ -198,7 +198,7 @@ class _Choice:
         ]
 
     def _rank(self, number: int) -> tuple[float, ...]:
-        """Return the place of an object in the order in which objects of an image get their outlines."""
+        """Return the sort key of an object; objects with smaller keys get their outlines first."""
         table, row = self._table, number - 1
         return -float(self.scores[number]), int(table.class_id[row]), *map(int, table.first_rc[row])
 

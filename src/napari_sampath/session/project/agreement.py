@@ -206,7 +206,7 @@ def _kappa(table: IntArray) -> float:
 
 
 def _matches(first: Document, second: Document, overlaps: Mapping[tuple[int, int], int]) -> dict[int, int]:
-    """Return object of the first reader -> object of the second reader with an IoU above `MATCH_IOU`."""
+    """Match the objects of the first reader with those of the second that have an IoU above `MATCH_IOU`."""
     matches = {}
     for (ours, theirs), number in overlaps.items():
         if ours and theirs:

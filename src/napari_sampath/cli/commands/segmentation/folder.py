@@ -36,7 +36,7 @@ class _Collected(Output):
     results: list[Mapping[str, object]] = field(default_factory=list)
 
     def result(self, values: Mapping[str, object], text: str) -> None:
-        """Keep the values of a result."""
+        """Append the values of one image; the text is not printed."""
         self.results.append(values)
 
 
