@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .slide_plan import SlidePlan
 
 _ENCODED = 32
-"""Number of tiles whose logits wait, at least a batch of the encoder, which arrives at once."""
+"""Maximum number of tiles waiting to be blended; not less than a batch of the encoder."""
 _UPSCALERS = 2
 """Number of threads that upscale logits; upscaling a tile takes as long as blending it."""
 

@@ -120,7 +120,7 @@ def _paint(
     parts: dict[str, BlockObjects],
     luts: dict[str, IntArray],
 ) -> None:
-    """Write the numbers of the objects in a block, which it or its neighbours have described."""
+    """Write the instance map of a block, from the objects found in it and in its neighbours."""
     r0, c0, r1, c1 = block.box
     numbers = np.zeros((r1 - r0, c1 - c0), np.uint32)
     for other in result.neighbours(block):

@@ -28,7 +28,7 @@ class Component:
     """A component that extends beyond the window of every block."""
 
     name: str
-    """Name of its first block and row of its first piece, which no block has as its name."""
+    """Unique name, from its first block and the row of its first piece there; different from the names of blocks."""
     class_id: int
     box: Box
     pieces: dict[str, IntArray] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class Cells:
     """(N,) int64, fold of the image."""
 
     def classes_without(self, fold: int) -> frozenset[int]:
-        """Return the indices of the classes in the cells of the other folds."""
+        """Return the indices of the classes that occur outside a fold."""
         present = self.targets[self.folds != fold].unique().tolist()
         return frozenset(present) - {IGNORED}
 
