@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ SCHEMA = 1
 MIN_TILES, MIN_GROUPS = 12, 3
 """Minimum number of tiles and of slides for statistics; fewer do not show how much training images vary."""
 FOLDS = 5
+FALSE_ALARMS = 0.07
+"""Share of the training tiles that exceed a limit when they are compared with those of other slides."""
 AXES = 12
 """Largest number of principal axes that are stored."""
 SHRINKAGE = 0.02
@@ -95,20 +97,27 @@ def normal(values: FloatArray) -> Normal:
     )
 
 
-def with_limit(values: FloatArray, groups: Sequence[str], share: float) -> Normal:
-    """Return the distribution of descriptions (N, n), with a limit that the given share of them does not exceed.
+def with_limits(kinds: Sequence[FloatArray], groups: Sequence[str], alarms: float) -> list[Normal]:
+    """Return the distributions of several kinds of descriptions (N, n) of the same tiles, with limits.
 
-    Each description is compared with the others of other slides (`groups`), because images of one slide are alike.
+    The limits are so wide that the given share of the tiles exceeds any of them, with the same share for each kind.
+    Each description is compared with those of other slides (`groups`), because images of one slide are alike.
     """
     folds = {group: number % FOLDS for number, group in enumerate(sorted(set(groups)))}
     fold = np.array([folds[group] for group in groups])
     distances = []
-    for number in set(fold.tolist()):
-        others = normal(values[fold != number])
-        distances += [others.distance(described) for described in values[fold == number]]
-    fitted = normal(values)
-    limit = float(np.quantile(distances, share))
-    return Normal(fitted.mean, fitted.axes, fitted.variances, fitted.residual, float(f"{limit:.{DIGITS}g}"))
+    for values in kinds:
+        own = np.zeros(len(values))
+        for number in set(fold.tolist()):
+            others = normal(values[fold != number])
+            own[fold == number] = [others.distance(described) for described in values[fold == number]]
+        distances.append(own)
+    ranks = np.max([(1 + own.argsort().argsort()) / len(own) for own in distances], axis=0)
+    share = float(np.quantile(ranks, 1 - alarms))
+    return [
+        replace(normal(values), limit=float(f"{np.quantile(own, share):.{DIGITS}g}"))
+        for values, own in zip(kinds, distances, strict=True)
+    ]
 
 
 def make_statistics(
@@ -116,7 +125,6 @@ def make_statistics(
     textures: Sequence[FloatArray],
     groups: Sequence[str],
     features: Sequence[FloatArray] = (),
-    feature_groups: Sequence[str] = (),
     encoder: str = "",
 ) -> TrainingStatistics | None:
     """Return the statistics of training tiles; None if there are too few tiles or slides.
@@ -125,22 +133,15 @@ def make_statistics(
         colours: `describe.colours` of each tile.
         textures: `describe.texture` of each tile.
         groups: Slide or case of each tile.
-        features: `describe.mean_features` of some tiles.
-        feature_groups: Slide or case of these tiles.
+        features: `describe.mean_features` of each tile; empty for heads that read only pixels.
         encoder: Name of the encoder of the features.
     """
     if len(colours) < MIN_TILES or len(set(groups)) < MIN_GROUPS:
         return None
+    kinds = [np.stack(colours), np.stack(textures), *([np.stack(features)] if features else [])]
+    limited = with_limits(kinds, groups, FALSE_ALARMS)
     return TrainingStatistics(
-        SCHEMA,
-        len(colours),
-        # With these shares, about one in 20 images of the same kind is called different (measured on ebhi_glands, val).
-        with_limit(np.stack(colours), groups, 0.95),
-        with_limit(np.stack(textures), groups, 0.96),
-        with_limit(np.stack(features), feature_groups, 0.98)
-        if len(features) >= MIN_TILES and len(set(feature_groups)) >= MIN_GROUPS
-        else None,
-        encoder,
+        SCHEMA, len(colours), limited[0], limited[1], limited[2] if features else None, encoder
     )
 
 

@@ -37,4 +37,4 @@ def tile_statistics(tiles: TileSet, map_name: str) -> TrainingStatistics | None:
             features.append(
                 mean_features(Features(tiles.features(tile), tile.frame, tiles.model.name), map_name)
             )
-    return make_statistics(stains, textures, groups, features, groups if features else (), tiles.model.name)
+    return make_statistics(stains, textures, groups, features, tiles.model.name)
