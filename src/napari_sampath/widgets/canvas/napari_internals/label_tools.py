@@ -14,7 +14,7 @@ def outline_of(labels: Labels) -> Any:
 
     It has the attribute `active`, with an event of that name, and the method `abort`.
 
-    Replaces: nothing public; reads `Layer._overlays["brush_stroke"]` (napari 0.9 or newer).
+    Replaces: nothing public; reads `Layer._overlays["brush_stroke"]` (napari 0.8 or newer).
     Fallback: None; if the user commits an object during an outline and then aborts the outline, the object is
     overwritten.
     """
