@@ -68,6 +68,11 @@ def test_a_project_from_empty_to_shared(sampath: Callable[..., Any], tmp_path: P
     assert [image["name"] for image in sampath("show", project)[1]["images"]] == ["tile (2)"]
 
 
+def test_common_flags_follow_the_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["project", "create", str(tmp_path / "glands"), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "glands"
+
+
 def test_class_lists(sampath: Callable[..., Any], tmp_path: Path) -> None:
     project = tmp_path / "p"
     sampath("create", project)

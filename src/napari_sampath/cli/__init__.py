@@ -38,7 +38,7 @@ from .commands import (
 from .commands.machine import bench, cache, demo, doctor, serve
 from .late_import import put_off
 from .output import Output
-from .subcommand import Subcommand
+from .subcommand import Subcommand, add_common
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -127,7 +127,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog="Run 'sampath SUBCOMMAND --help' for the arguments and an example of a subcommand.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    _add_common(parser, None)
+    add_common(parser, None)
     subcommands = parser.add_subparsers(
         dest="subcommand", metavar="SUBCOMMAND", required=True, title="subcommands"
     )
@@ -139,7 +139,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             epilog=f"example:\n  {subcommand.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_common(subparser, argparse.SUPPRESS)
+        add_common(subparser, argparse.SUPPRESS)
         if name in argv:
             subcommand.arguments(subparser)
     return parser
@@ -179,22 +179,6 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Declare the flags that are accepted before and after the subcommand."""
-    group = parser.add_argument_group("options of all subcommands")
-    switch = default or False
-    group.add_argument(
-        "--json", action="store_true", default=switch, help="print the result as one JSON object"
-    )
-    group.add_argument(
-        "--quiet", action="store_true", default=switch, help="suppress progress bars and notes"
-    )
-    group.add_argument(
-        "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
-    )
-    group.add_argument("--cache", default=default, metavar="FOLDER", help="folder for weights and features")
 
 
 def _sentence(error: SampathError | OSError | MemoryError) -> str:

@@ -41,6 +41,22 @@ class Subcommand:
     """Function that runs the subcommand and returns the exit code; None means 0."""
 
 
+def add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Declare the flags that are accepted before and after the subcommand and its action."""
+    group = parser.add_argument_group("options of all subcommands")
+    switch = default or False
+    group.add_argument(
+        "--json", action="store_true", default=switch, help="print the result as one JSON object"
+    )
+    group.add_argument(
+        "--quiet", action="store_true", default=switch, help="suppress progress bars and notes"
+    )
+    group.add_argument(
+        "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
+    )
+    group.add_argument("--cache", default=default, metavar="FOLDER", help="folder for weights and features")
+
+
 def add_model(
     parser: argparse.ArgumentParser,
     default: str | None = "sampath-tiny",

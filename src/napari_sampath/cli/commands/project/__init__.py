@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...output import Output
-from ...subcommand import Subcommand
+from ...subcommand import Subcommand, add_common
 from .actions import ACTIONS
 from .figure import FIGURE as FIGURE
 
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         )
         added.add_argument("project", type=Path, metavar="PROJECT", help="folder of the project")
         action.arguments(added)
+        add_common(added, argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace, output: Output) -> int | None:
