@@ -70,6 +70,18 @@ def test_with_a_display_and_a_disabled_plugin(tmp_path: Path, monkeypatch: pytes
     assert "disabled" in plugin.value
 
 
+@LINUX
+@pytest.mark.gui
+def test_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/proc/sampath")  # read-only even for root
+    (check,) = check_window()
+    assert_sentences(check)
+    assert check.state == "problem"
+    assert "/proc/sampath" in check.value
+    assert "home folder" in check.remedy
+
+
 def test_version_of_napari(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("napari", reason="needs the extra 'gui'")
     manifest = (ROOT / "src" / "napari_sampath" / "napari.yaml").read_text(encoding="utf-8")

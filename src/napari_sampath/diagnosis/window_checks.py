@@ -88,6 +88,11 @@ def _no_window(failure: str, environment: Mapping[str, str], system: str) -> Che
     elif "No module named" in failure or "ImportError" in failure:
         value = f"Qt cannot be imported ({failure})"
         remedy = f"Install it again: {INSTALL}. On Debian and Ubuntu it needs: {LIBRARIES}."
+    elif "[Errno " in failure:
+        value = f"napari cannot keep its settings ({failure})"
+        remedy = (
+            "Give yourself the right to write in your home folder, or set HOME to a folder where you can."
+        )
     else:
         value = f"Qt cannot open a window ({failure})"
         shown = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
