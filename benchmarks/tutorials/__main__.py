@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -18,13 +19,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tutorials", description=__doc__)
     parser.add_argument("names", nargs="*", choices=["images", "slide"], default=["images", "slide"])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--until", metavar="TITLE", help="stop after the step with this title")
     args = parser.parse_args()
     for name in args.names:
-        follow(name, args.output)
+        follow(name, args.output, args.until)
     return 0
 
 
-def follow(name: str, output: Path) -> None:
+def follow(name: str, output: Path, until: str | None) -> None:
     """Follow a tutorial in a new window, with folders of its own."""
     import napari
 
@@ -45,7 +47,9 @@ def follow(name: str, output: Path) -> None:
             kind = {"images": ImagesTutorial, "slide": SlideTutorial}[name]
             tutorial = kind(viewer, state, output, Path(folder))
             tutorial.prepare(data)
-            tutorial.run()
+            tutorial.run(until)
+            seconds, actions = tutorial.first_object or (None, None)
+            print(json.dumps({"first_object_s": seconds, "actions": actions}), flush=True)
         finally:
             viewer.close()
 

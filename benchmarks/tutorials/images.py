@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from .walks import Tutorial
 CASES, IMAGES_OF_CASE = 10, 2
 BY_HAND = 6
 """Number of images that are annotated without a head."""
+CORRECTED = 2
+"""Number of corrected images that are added before the second training."""
 CLASS = "gland"
 SLOW, FAST = 900, 350
+PAUSE_S = 2.0
+"""Time between two pictures of a training."""
 
 
 class ImagesTutorial(Tutorial):
@@ -47,6 +52,7 @@ class ImagesTutorial(Tutorial):
             ("More images", self._more),
             ("Train", self._train),
             ("Let the head propose", self._propose),
+            ("Train again", self._retrain),
             ("Export", self._export),
         ]
 
@@ -125,37 +131,65 @@ class ImagesTutorial(Tutorial):
         return dock.progress.text()
 
     def _train(self) -> str:
-        training, dock = self.state.training, self.tab("Train")
+        text = self._train_head("tutorial-images-train")
+        return f"{text} {self.message_of('Train')}"
+
+    def _train_head(self, name: str) -> str:
+        """Train a head, record it, and accept it; return the checklist and the verdict."""
+        training, dock, frame = self.state.training, self.tab("Train"), self.recorder.frame
         wait_until(lambda: not training._timer.isActive() and not training.runner.busy, TIMEOUT_S, "saving")
         wait_until(lambda: dock.summary is not None, TIMEOUT_S, "the dataset")
+        frame(2 * SLOW, "The checklist says that you can train")
         self.press(dock.train_button)
-        wait_until(lambda: not dock.runner.busy, 3 * TIMEOUT_S, "the training")
-        self.recorder.picture("tutorial-images-train")
-        verdict = dock.comparison.verdict.text()
+        frame(FAST, "Train")
+        begin = time.monotonic()
+        while dock.runner.busy and time.monotonic() - begin < 3 * TIMEOUT_S:
+            pause = time.monotonic() + PAUSE_S
+            wait_until(
+                lambda pause=pause: time.monotonic() > pause or not dock.runner.busy, TIMEOUT_S, "epochs"
+            )
+            frame(FAST, "Train")
+        frame(3 * SLOW, "The verdict, on images that it was not trained on")
+        verdict, before = dock.comparison.verdict.text(), training.heads.current  # type: ignore[union-attr]
         self.press(dock.accept_button)
-        if training.heads.current is None:  # type: ignore[union-attr]
-            self.press(dock.accept_button)
-        return f"{' '.join(dock.checklist.lines)} {verdict} {self.message_of('Train')}"
+        if training.heads.current is before:  # type: ignore[union-attr]
+            self.press(dock.accept_button)  # "Accept anyway"
+        frame(2 * SLOW, "Accept")
+        self.recorder.save_animation(name)
+        return f"{' '.join(dock.checklist.lines)} {verdict}"
 
     def _propose(self) -> str:
         dock, frame = self.tab("Project"), self.recorder.frame
         self.select(dock.stage, "semi-automatic")
         frame(SLOW, "Stage: head proposes, I correct")
-        self._next()
+        self._wait_for_proposals()
         session = self.annotator.session
-        wait_until(lambda: len(session.document.objects) > 0, TIMEOUT_S, "the proposals")
-        wait_until(lambda: not dock.controller.apply_queue.busy, TIMEOUT_S, "the proposals")
-        frame(2 * SLOW, "Next: the head has found these")
+        frame(2 * SLOW, "The head has found these")
         records = sorted(session.document.objects.values(), key=lambda record: record.area_px)
         r0, c0, r1, c1 = records[0].box
         self.driver.move((c0 + c1) / 2, (r0 + r1) / 2)
         frame(FAST)
         self.driver.key(Qt.Key.Key_Delete)
         frame(SLOW, "Delete: removes the object under the mouse")
-        self.press(dock.done_button)
-        frame(SLOW, "Done, next")
+        self._next()
+        self._wait_for_proposals()
+        frame(2 * SLOW, "Done, next: the head proposes again")
         self.recorder.save_animation("tutorial-images-correct")
         return f"{len(records)} proposals. {dock.progress.text()}"
+
+    def _wait_for_proposals(self) -> None:
+        session, controller = self.annotator.session, self.panel.docks["Project"].controller  # type: ignore[attr-defined]
+        wait_until(lambda: len(session.document.objects) > 0, TIMEOUT_S, "the proposals")
+        wait_until(lambda: not controller.apply_queue.busy, TIMEOUT_S, "the proposals")
+
+    def _retrain(self) -> str:
+        for _ in range(CORRECTED):
+            self._wait_for_proposals()
+            self._put_in()
+            self.tab("Annotate")
+            self._complete()
+            self._next()
+        return self._train_head("tutorial-images-retrain")
 
     def _export(self) -> str:
         dock = self.tab("Export")

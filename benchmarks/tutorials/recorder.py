@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from ..gui_driver import GuiDriver
 
 QUALITY = 80
-COLOURS = 96
+COLOURS = 256
 MAX_BYTES = 950_000
 POINTER = ((0, 0), (0, 17), (4, 13), (7, 20), (10, 19), (7, 12), (13, 12))
 """Outline (x, y) of the mouse pointer."""

@@ -26,6 +26,10 @@ HALF_PX = 11
 """Half of the side of the boxes around nuclei."""
 NUCLEI_ZOOM, REGION_ZOOM = 2.0, 0.7
 """Magnification of nuclei and of a region, in screen pixels per pixel of the slide."""
+BRUSH_STEPS = 35
+"""Presses of the key ], each of which makes the brush one pixel larger."""
+FILL = 40
+"""Opacity of the region in percent, so that it can be seen in a small picture."""
 HEAD = "nucleus-cnn"
 SLOW, FAST = 900, 350
 
@@ -87,23 +91,34 @@ class SlideTutorial(Tutorial):
 
     def _region(self) -> str:
         dock, frame = self.tab("Annotate"), self.recorder.frame
-        session = self.annotator.session
+        session, sync = self.annotator.session, self.annotator.layer_sync
         self.name_class("dermis", add=True)
+        self.select(dock.rules.mode, "semantic")
+        self.select(dock.rules.overlap, "keep")
+        frame(SLOW, "Whole regions, Keep others")
         self._look(REGION_ZOOM)
-        frame(SLOW, "Zoom out: the brush paints larger")
+        frame(SLOW, "Zoom out")
         before = len(session.document.objects)
         self.press(dock.modes.buttons[Mode.BRUSH])
+        dock.modes.fill.setValue(FILL)
+        for _ in range(BRUSH_STEPS):
+            self.driver.key(Qt.Key.Key_BracketRight)
         r0, c0, r1, c1 = self._view()
-        for share in (0.62, 0.66):
+        left, right = c0 + 0.35 * (c1 - c0), c0 + 0.6 * (c1 - c0)
+        for number, share in enumerate((0.58, 0.615, 0.65, 0.685)):
             y = r0 + share * (r1 - r0)
-            self.driver.drag([(c0 + 0.35 * (c1 - c0), y), (c0 + 0.65 * (c1 - c0), y)])
-            wait_until(lambda: not self.annotator.layer_sync.drawing, TIMEOUT_S, "the end of the stroke")
-            frame(FAST, "Brush: a region")
-        self._check(len(session.document.objects) > before, "the strokes made no object")
-        for _ in range(2):
-            self.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-            frame(FAST, "Ctrl-Z: undo")
+            self.driver.drag([(left, y), (right, y)])
+            wait_until(lambda: not (sync.drawing or session.large_changes), TIMEOUT_S, "the stroke")
+            count = len(session.document.objects) - before
+            self._check(count == 1, f"the strokes made {count} objects instead of one")
+            frame(SLOW if number == 3 else FAST, "Brush: a region")
+        self.driver.drag([(left, r0 + 0.85 * (r1 - r0)), (right, r0 + 0.85 * (r1 - r0))])
+        wait_until(lambda: not (sync.drawing or session.large_changes), TIMEOUT_S, "the stroke")
+        frame(FAST, "A stroke too many")
+        self.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        frame(SLOW, "Ctrl-Z: undo")
         self.press(dock.modes.buttons[Mode.POINT])
+        self.select(dock.rules.mode, "instance")
         self.driver.key(Qt.Key.Key_1)
         return self.message_of("Annotate")
 

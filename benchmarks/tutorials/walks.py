@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import psutil
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLineEdit
@@ -36,13 +38,19 @@ class Tutorial(Walk):
         super().__init__(viewer, state, output)
         self.work = work
         self.recorder = Recorder(viewer, output)
+        self.actions = 0
+        """Number of presses, clicks, choices and typed names so far."""
+        self.first_object: tuple[float, int] | None = None
+        """Seconds from the start of the process to the first committed object, and actions up to it."""
         self.panel = SamPathPanel(viewer, state)
         viewer.window.add_dock_widget(self.panel, name="SamPath", area="right")
 
-    def run(self) -> None:
-        """Run all steps."""
+    def run(self, until: str | None = None) -> None:
+        """Run all steps, or those up to the one with a title."""
         for title, action in self.plan():
             print(f"{title}: {action()}", flush=True)
+            if title == until:
+                return
 
     def message_of(self, title: str) -> str:
         """Return the message of a tab."""
@@ -72,6 +80,7 @@ class Tutorial(Walk):
             patch.object(QFileDialog, "getOpenFileNames", lambda *_: (files, "")),
         ):
             self.press(button)
+        self.actions += 1
 
     def name_class(self, name: str, add: bool = False) -> None:
         """Rename the selected class, or add a class."""
@@ -79,12 +88,14 @@ class Tutorial(Walk):
         self.press(classes.add_button if add else classes.rename_button)
         editors = [editor for editor in classes.list.findChildren(QLineEdit) if editor.isVisible()]
         self._check(bool(editors), "the name of the class cannot be edited")
+        self.actions += 1
         QTest.keyClicks(editors[-1], name)
         QTest.keyClick(editors[-1], Qt.Key.Key_Return)
         wait_until(lambda: self.annotator.session.classes.find(name) is not None, 10, f"the class '{name}'")
 
     def select(self, box: Any, data: str) -> None:
         """Select an entry of a combo box by its data, as a user does."""
+        self.actions += 1
         box.setCurrentIndex(box.findData(data))
         box.activated.emit(box.currentIndex())
 
@@ -106,6 +117,7 @@ class Tutorial(Walk):
 
     def click(self, x: float, y: float, button: Any = LEFT) -> None:
         """Click and wait for the mask."""
+        self.actions += 1
         self.driver.click(x, y, button)
         wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the mask")
 
@@ -119,8 +131,12 @@ class Tutorial(Walk):
             TIMEOUT_S,
             "the object",
         )
+        self.actions += 1
+        if self.first_object is None:
+            self.first_object = time.time() - psutil.Process().create_time(), self.actions
 
     def _click(self, widget: Any, place: QPoint) -> None:
+        self.actions += 1
         self.recorder.move(widget, place)
         QTest.mouseClick(widget, LEFT, NONE, place)
         wait_until(lambda: True, 1, "the events")
