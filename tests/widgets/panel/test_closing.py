@@ -28,7 +28,7 @@ def test_edits_and_jobs_after_the_panel_was_closed_raise_nothing(
     for title in TABS:
         panel.show_tab(title)
     gone: list[object] = []
-    panel.destroyed.connect(gone.append)
+    panel.destroyed.connect(lambda *_: gone.append(True))  # PySide6 passes no argument to list.append
     window.session.paint([60], [50], 1)
     window.viewer.window.remove_dock_widget(panel)
     wait_until(lambda: bool(gone), 60, "the panel to be deleted")
