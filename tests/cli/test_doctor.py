@@ -14,7 +14,7 @@ import pytest
 from napari_sampath.cli import SUBCOMMANDS
 from napari_sampath.cli import main as run_command
 from napari_sampath.diagnosis import Check, window_checks
-from napari_sampath.diagnosis.check import run_child
+from napari_sampath.diagnosis.check import ChildResult, run_child
 from napari_sampath.diagnosis.checks import _places, _self_test, _torch
 from napari_sampath.diagnosis.window_checks import check_window
 from napari_sampath.files import error_log
@@ -91,6 +91,20 @@ def test_version_of_napari(monkeypatch: pytest.MonkeyPatch) -> None:
     check = window_checks._plugin(disabled=False)
     assert_sentences(check)
     assert "is older than 99" in check.value
+
+
+@pytest.mark.parametrize(
+    ("version", "python", "state"),
+    [("6.12.0", (3, 11), "problem"), ("6.12.0", (3, 12), "ok"), ("6.11.3", (3, 11), "ok")],
+)
+def test_a_binding_that_ends_python(version: str, python: tuple[int, int], state: str) -> None:
+    opengl = {"version": "4.5", "renderer": "llvmpipe", "vendor": "Mesa", "max_texture_px": 16384}
+    values = {"binding": "PySide6", "binding_version": version, "qt": version, "platform": "xcb"}
+    probed = ChildResult({**values, "opengl": opengl, "disabled": False}, "")
+    check = by_name(window_checks.describe_window(probed, {}, "linux", python), "Window")
+    assert_sentences(check)
+    assert check.state == state
+    assert version in check.value
 
 
 @LINUX

@@ -19,6 +19,11 @@ MIN_NAPARI = "0.6.2"
 """`min_napari_version` of the manifest."""
 MIN_TEXTURE_PX = 8192
 """napari draws an image that is larger than a texture at a lower resolution."""
+CRASHING = {("PySide6", "6.12.0"): (3, 12)}
+"""Binding and version -> first Python with which it works.
+
+Each signal of PySide6 6.12.0 drops a reference to True, which is immortal from Python 3.12 on.
+"""
 LIBRARIES = "sudo apt-get install libgl1 libegl1 libxcb-cursor0 libxkbcommon-x11-0"
 
 
@@ -33,13 +38,19 @@ def check_window() -> list[Check]:
     return describe_window(run_child(PROBE), os.environ, sys.platform)
 
 
-def describe_window(result: ChildResult, environment: Mapping[str, str], system: str) -> list[Check]:
+def describe_window(
+    result: ChildResult,
+    environment: Mapping[str, str],
+    system: str,
+    python: tuple[int, int] = sys.version_info[:2],
+) -> list[Check]:
     """Turn the result of the probe into checks.
 
     Args:
         result: Report of `widgets.window_probe`, or the reason for its failure.
         environment: Variables of this process.
         system: `sys.platform`.
+        python: Version of Python.
     """
     if result.failure:
         return [_no_window(result.failure, environment, system)]
@@ -57,6 +68,12 @@ def describe_window(result: ChildResult, environment: Mapping[str, str], system:
                 remedy,
             )
         ]
+    name, version = values["binding"], values["binding_version"]
+    needed = CRASHING.get((name, version))
+    if needed is not None and python < needed:
+        value = f"{name} {version} ends napari without a message with Python {python[0]}.{python[1]}"
+        remedy = f"Install another version: pip install '{name}!={version}'."
+        return [Check("Window", "problem", value, remedy)]
     return [*checks, _opengl(values["opengl"]), _plugin(values["disabled"])]
 
 

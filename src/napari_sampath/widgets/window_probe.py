@@ -19,6 +19,7 @@ def main() -> int:
     application = QGuiApplication(sys.argv[:1])
     values: dict[str, Any] = {
         "binding": qtpy.API_NAME,
+        "binding_version": qtpy.PYSIDE_VERSION or qtpy.PYQT_VERSION,
         "qt": qtpy.QT_VERSION,
         "platform": application.platformName(),
         "image_formats": sorted(bytes(name.data()).decode() for name in QImageReader.supportedImageFormats()),
