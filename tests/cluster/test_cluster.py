@@ -18,35 +18,29 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from skimage.data import immunohistochemistry
 
 from napari_sampath import __version__
 from napari_sampath.cli import main
 from napari_sampath.cluster import ModelSpec, SlideSpec, cluster_slide_job, connection, running, tasks, worker
 from napari_sampath.errors import ConfigError, ImageError, SampathError
-from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.jobs import run
 from napari_sampath.predict import load_model
 from napari_sampath.predict.instances.settings import InstanceSettings
+from support.slide_files import BIOPSY as PIXELS
+from support.slide_files import BIOPSY_HW as HW
+from support.slide_files import program_with_small_blocks, use_small_blocks, write_biopsy
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
-HW = (256, 320)
-PIXELS = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
 BLOCK_PX = 160
-SMALL_BLOCKS = f"""
-from napari_sampath.formats.maps import slide_result
-slide_result.BLOCK_PX, slide_result.CHUNK_PX = {BLOCK_PX}, {BLOCK_PX} >> 4
-"""
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four blocks on a small slide, in this process."""
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 4)
+    use_small_blocks(monkeypatch, BLOCK_PX)
     monkeypatch.setattr(connection, "CONNECT_S", 60)
 
 
@@ -61,7 +55,7 @@ def client(folder: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAMPATH_CACHE", str(folder / "cache"))
         patch.setenv("SAMPATH_DEVICE", "cpu")
-        (folder / "small_blocks.py").write_text(SMALL_BLOCKS)
+        (folder / "small_blocks.py").write_text(program_with_small_blocks(BLOCK_PX))
         cluster = distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -75,10 +69,7 @@ def client(folder: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def slide(folder: Path) -> Path:
-    path = folder / "biopsy.svs"
-    text = f"Aperio Image Library v11\r\n{HW[1]}x{HW[0]}|AppMag = 20|MPP = 0.5"
-    tifffile.imwrite(path, PIXELS, photometric="rgb", tile=(64, 64), description=text, metadata=None)
-    return path
+    return write_biopsy(folder / "biopsy.svs")
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +77,7 @@ def expected(folder: Path, slide: Path) -> Path:
     """The result of one process."""
     output = folder / "expected.ome.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-        patch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 4)
+        use_small_blocks(patch, BLOCK_PX)
         assert main(words(slide, output)) == 0
     return output
 
@@ -315,6 +305,21 @@ def test_a_busy_worker_answers_while_it_is_checked(client: Any, tmp_path: Path) 
     assert held.result(timeout=60)
     thread.join(60)
     assert [message for _, message in checked[0].values()] == ["", ""]
+
+
+def test_a_worker_that_hangs_is_not_waited_for(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process keeps its connections open, and answers nothing."""
+    monkeypatch.setattr(connection, "SILENT_S", 2.0)
+    address, pid = next(iter(client.run(os.getpid).items()))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with pytest.raises(SampathError, match=rf"The worker {address} has not answered for 2 s; end it"):
+            connection.check_workers(client, client.scheduler.address, str)
+        assert time.monotonic() - started < 30
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(connection.check_workers(client, client.scheduler.address, str)) == len(client.nthreads())
 
 
 def test_a_result_at_the_same_path_is_planned_again(slide: Path, tmp_path: Path) -> None:

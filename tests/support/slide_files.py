@@ -1,4 +1,4 @@
-"""Slides of known pixels, written in every format that can be written without loss."""
+"""Slides of known pixels, written in every format that can be written without loss, and small blocks of results."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 import zarr
 from skimage.data import immunohistochemistry
 
 from napari_sampath.arrays import UInt8Array
+from napari_sampath.formats.maps import slide_result
 from napari_sampath.images.slides import ArraySlide, Slide, open_slide
+from napari_sampath.predict.whole_slide import block_objects
 
 MPP = 0.5
 
@@ -165,4 +168,36 @@ def write_large_tiff(path: Path, hw: tuple[int, int] = (8300, 8200)) -> Path:
         compression="zlib",
         metadata=None,
     )
+    return path
+
+
+BIOPSY_HW = (256, 320)
+BIOPSY = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
+"""Tissue of this size."""
+
+
+def use_small_blocks(
+    patch: pytest.MonkeyPatch, block_px: int, levels: int = slide_result.LEVELS, margin_px: int | None = None
+) -> None:
+    """Divide slides into blocks of this side in this process; `margin_px` is that of the windows of objects."""
+    patch.setattr(slide_result, "BLOCK_PX", block_px)
+    patch.setattr(slide_result, "LEVELS", levels)
+    patch.setattr(slide_result, "CHUNK_PX", block_px >> (levels - 1))
+    if margin_px is not None:
+        patch.setattr(block_objects, "MARGIN_PX", margin_px)
+
+
+def program_with_small_blocks(block_px: int) -> str:
+    """Return Python that does the same in another process."""
+    chunk_px = block_px >> (slide_result.LEVELS - 1)
+    return (
+        "from napari_sampath.formats.maps import slide_result\n"
+        f"slide_result.BLOCK_PX, slide_result.CHUNK_PX = {block_px}, {chunk_px}\n"
+    )
+
+
+def write_biopsy(path: Path) -> Path:
+    """Write the tissue as an Aperio slide of 0.5 µm per pixel."""
+    text = f"Aperio Image Library v11\r\n{BIOPSY_HW[1]}x{BIOPSY_HW[0]}|AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(path, BIOPSY, photometric="rgb", tile=(64, 64), description=text, metadata=None)
     return path

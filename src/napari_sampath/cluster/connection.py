@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 """How long to wait for the scheduler and for its first worker, in seconds."""
+SILENT_S = 60.0
+"""How long a worker may be silent while it is checked, in seconds; the check itself, such as loading a model or waiting
+for the end of a block, may take longer."""
 
 
 class _WithoutAllExit(logging.Filter):
@@ -81,7 +85,7 @@ def ask(client: Any, address: str, function: Callable[..., Any], *args: Any) -> 
     from .. import __version__
 
     try:
-        answers: Mapping[str, Any] = client.run(worker.in_thread, function, *args)
+        answers: Mapping[str, Any] = client.sync(_answers, client, function, *args)
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"A worker of '{address}' has no napari-sampath {__version__} ({error}); install this version on all "
@@ -92,6 +96,35 @@ def ask(client: Any, address: str, function: Callable[..., Any], *args: Any) -> 
             f"A worker of '{address}' was lost while it was checked ({error}); run the same command again."
         ) from error
     return answers
+
+
+async def _answers(client: Any, function: Callable[..., Any], *args: Any) -> Mapping[str, Any]:
+    """Call a function on all workers, and ask them now and then whether they are alive."""
+    call = asyncio.ensure_future(client.run(worker.in_thread, function, *args))
+    try:
+        while not (await asyncio.wait([call], timeout=SILENT_S / 4))[0]:
+            answered = await asyncio.gather(*(_answers_ping(client, at) for at in await client.nthreads()))
+            if silent := sorted(at for at, is_alive in answered if not is_alive):
+                raise SampathError(
+                    f"The worker {silent[0]} has not answered for {SILENT_S:.0f} s; end it or start it again, and run "
+                    "the same command again."
+                )
+        answers: Mapping[str, Any] = call.result()
+        return answers
+    finally:
+        call.cancel()
+
+
+async def _answers_ping(client: Any, place: str) -> tuple[str, bool]:
+    """Return the address of a worker, and whether it answers; one that is lost ends the call on all of them."""
+    with contextlib.suppress(OSError, AttributeError):
+        pinged = asyncio.ensure_future(client.run(worker.ping, workers=[place]))
+        done, _ = await asyncio.wait([pinged], timeout=SILENT_S)
+        if not done:
+            pinged.cancel()
+            return place, False
+        pinged.result()
+    return place, True
 
 
 def common_precision(address: str, spec: ModelSpec) -> str:

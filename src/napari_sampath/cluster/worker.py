@@ -36,6 +36,10 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.to_thread(function, *args)
 
 
+async def ping() -> None:
+    """Answer at once, even if a task is being computed."""
+
+
 def check(action: Callable[[], object]) -> tuple[str, str]:
     """Check whether this worker can take part.
 
