@@ -61,6 +61,7 @@ class Slide(ABC):
         name: Name of the slide, used in messages and names of exported files.
         levels: The levels, the finest first, in ascending order of their factor.
         mpp: Micrometres per level-0 pixel; None if unknown. May be set if the file is wrong.
+        stated_mpp: The same as the file states it.
         remarks: Clauses for the user, such as why a stated scale is not used.
     """
 
@@ -76,7 +77,7 @@ class Slide(ABC):
     ) -> None:
         self.path = path
         self.name = path.name.removesuffix(".zarr") if path.suffix == ".zarr" else path.stem
-        self.mpp = scale.mpp
+        self.mpp = self.stated_mpp = scale.mpp
         self.reader = reader
         self.remarks: tuple[str, ...] = (scale.remark,) if scale.remark else ()
         if math.prod(sizes[-1]) > _OVERVIEW_PX:

@@ -26,7 +26,7 @@ from .head_card_view import HeadCardView
 from .head_warning import HeadWarning
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
-from .script import segment_script, slide_script
+from .script import segment_script
 from .selectors import MAGNIFICATION_HINT, MAGNIFICATIONS, HeadSelector, RegionSelector
 from .slide_runs import TISSUE_HINT, SlideRuns
 from .uncertain_regions import UncertainRegions
@@ -206,7 +206,7 @@ class SegmentDock(Dock):
             return "Select a head and a region first."
         if session.slide is not None and self.region.is_whole:
             tile_px = self._tile_px(head) if self.magnification.currentData() != 1 else None
-            return slide_script(file, head, tile_px, self.slide_runs.outlines.isChecked())
+            return self.slide_runs.script(file, head, tile_px)
         card = card_of(head, state.catalogue)
         fits = card is not None and card.encoder == state.choice.name
         choice = state.choice if fits else None

@@ -58,7 +58,14 @@ labels = objects.label_map()
     return Script(command, python, NOTE)
 
 
-def slide_script(file: Path, head: str, tile_px: int | None, outlines: bool = False) -> Script:
+def slide_script(
+    file: Path,
+    head: str,
+    tile_px: int | None,
+    outlines: bool = False,
+    mpp: float | None = None,
+    tissue: Path | None = None,
+) -> Script:
     """Describe a run of a head on a whole slide.
 
     Args:
@@ -66,6 +73,8 @@ def slide_script(file: Path, head: str, tile_px: int | None, outlines: bool = Fa
         head: Name of a shipped head, or path of a bundle.
         tile_px: Side of the tiles in level-0 pixels; None if it is that of the training images.
         outlines: Whether the model outlines each object.
+        mpp: Micrometres per level-0 pixel, if others than the file states.
+        tissue: File of the tissue mask, if a person has seen it; None if the tissue is found again.
     """
     output = f"{file.stem}.ome.zarr"
     flags: dict[str, object] = {"--head": head, "--output": output, "--objects": ()}
@@ -76,21 +85,32 @@ def slide_script(file: Path, head: str, tile_px: int | None, outlines: bool = Fa
     if outlines:
         flags["--outlines"] = ()
     settings = "outlines=True" if outlines else ""
+    scale = ""
+    if mpp is not None:
+        flags["--mpp"] = mpp
+        scale = f"\n    slide.mpp = {mpp!r}"
+    find, note = "find_tissue(slide)", ""
+    if tissue is not None:
+        flags["--tissue"] = tissue
+        find, note = (
+            f"load_tissue(Path({str(tissue)!r}))",
+            "The tissue mask that you saw is read from its file.",
+        )
     command = command_line("segment", (file,), flags)
     python = f"""from pathlib import Path
 
 from napari_sampath import load_head, load_model
 from napari_sampath.images.slides import open_slide
-from napari_sampath.images.slides.tissue import find_tissue
+from napari_sampath.images.slides.tissue import {find.partition("(")[0]}
 from napari_sampath.jobs import run
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.whole_slide import slide_run_job
 
 head = load_head({head!r})
-with open_slide({str(file)!r}) as slide:
-    model, tissue = load_model(head.encoder_name), find_tissue(slide)
+with open_slide({str(file)!r}) as slide:{scale}
+    model, tissue = load_model(head.encoder_name), {find}
     objects = InstanceSettings({settings})
     job = slide_run_job(slide, head, model, Path({output!r}), tissue, objects=objects{chosen})
     print(run(job))
 """
-    return Script(command, python, "The tissue is found again, without changes that you painted.")
+    return Script(command, python, note)

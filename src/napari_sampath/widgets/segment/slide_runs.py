@@ -16,7 +16,9 @@ from ..background.workers import JobRunner
 from ..canvas.viewport import centre_of_view
 from ..common.apply_queue import ApplyQueue
 from ..common.controls import check_box, combo_box, set_items
+from ..common.script_view import Script
 from ..viewer.viewer_state import ViewerState
+from .script import slide_script
 from .slide_job import RunState, tissue_job, whole_slide_job
 from .slide_layers import TISSUE, find_layer, show_result, show_tissue, tissue_of
 
@@ -111,6 +113,19 @@ class SlideRuns(QObject):
         job = whole_slide_job(session.slide, head, self._state.model, path, tissue, magnification, run)
         self._runner.start(job, f"segmenting with {title}", partial(self._on_done, run, image, head))
         self._run, self._run_image = run, image
+
+    def script(self, file: Path, head: str, tile_px: int | None) -> Script | str:
+        """Return the run that `start` would start as a script; the tissue mask is saved if it is shown."""
+        session, image = self._state.session, self._state.image
+        if session is None or image is None or session.slide is None:
+            return "Open a slide first."
+        layer = find_layer(self._state.viewer, image, TISSUE)
+        if layer is not None:
+            self._saved(layer, session)
+        slide, tissue = session.slide, self._tissue_file(session)
+        mpp = None if slide.mpp == slide.stated_mpp else slide.mpp
+        saved = tissue if tissue.is_file() else None
+        return slide_script(file, head, tile_px, self.outlines.isChecked(), mpp, saved)
 
     def add_objects(self, box: Box | None) -> None:
         """Add the objects of the chosen class in a box (r0, c0, r1, c1) to the annotations, which keep their pixels."""

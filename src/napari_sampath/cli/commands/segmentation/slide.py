@@ -38,7 +38,8 @@ def add_slide_arguments(parser: argparse.ArgumentParser) -> None:
         "--tissue",
         default=SLIDE_FLAGS["tissue"],
         metavar="FILE",
-        help="where to segment: 'auto' (found by saturation), 'all', or a mask image of any size that covers the slide",
+        help="where to segment: 'auto' (found by saturation), 'all', a mask image of any size that covers the slide, "
+        "or the .npz file of a mask that was painted in the window",
     )
     group.add_argument(
         "--at-mpp",
@@ -199,22 +200,31 @@ def read_tissue(choice: str, slide: Slide) -> Tissue:
     """Return the mask of the regions of a slide to segment.
 
     Args:
-        choice: "auto", "all", or the path of a mask image whose nonzero pixels are tissue.
+        choice: "auto", "all", or the path of a mask: an image whose nonzero pixels are tissue, or a file of
+            `save_tissue`.
         slide: The slide.
 
     Raises:
         ImageError: If the mask cannot be read, has another shape than the slide, or is empty.
     """
-    from ....images.slides.tissue import Tissue, find_tissue
+    from ....images.slides.tissue import Tissue, find_tissue, load_tissue
     from ....rasters import read_labels
 
     if choice == "auto":
         return find_tissue(slide)
     if choice == "all":
         return Tissue(np.ones((1, 1), bool), max(slide.hw))
-    values = np.asarray(read_labels(Path(choice)).values)
+    saved = load_tissue(Path(choice)) if choice.endswith(".npz") else None
+    if saved is None and choice.endswith(".npz"):
+        raise ImageError(
+            f"The tissue mask '{choice}' is missing or damaged; give another one, 'auto' or 'all'."
+        )
+    values = np.asarray(read_labels(Path(choice)).values) if saved is None else saved.mask
     steps = slide.hw[0] / values.shape[0], slide.hw[1] / values.shape[1]
-    if abs(steps[0] / steps[1] - 1) > 0.02:
+    fits = saved is not None and all(
+        abs(side / saved.step - length) <= 1 for side, length in zip(slide.hw, values.shape, strict=True)
+    )
+    if not fits and abs(steps[0] / steps[1] - 1) > 0.02:
         raise ImageError(
             f"The tissue mask '{choice}' is {values.shape[1]} x {values.shape[0]} px, but the slide is "
             f"{slide.hw[1]} x {slide.hw[0]} px (width x height); give a mask of the same proportions."
@@ -223,6 +233,8 @@ def read_tissue(choice: str, slide: Slide) -> Tissue:
         raise ImageError(
             f"The tissue mask '{choice}' is empty; mark where to segment, or give 'auto' or 'all'."
         )
+    if saved is not None and fits:
+        return saved
     step = min(steps)
     # The mask gets square pixels; its sides may have been rounded, and it covers the slide all the same.
     rows, cols = (
