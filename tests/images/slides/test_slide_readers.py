@@ -193,6 +193,15 @@ def test_damaged_tags_are_one_sentence_or_white(tag: str, value: Any, tmp_path: 
         assert slide.read((0, 0, 100, 100)).shape == (100, 100, 3)
 
 
+@pytest.mark.parametrize("hw", [(1, 3000), (3000, 1), (1, 1)])
+def test_slides_of_one_row_or_column(hw: tuple[int, int], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
+    path = tmp_path / "thin.svs"
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), metadata=None)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read((0, 0, *hw)), pixels)
+
+
 @pytest.mark.parametrize(
     ("array", "options", "words"),
     [

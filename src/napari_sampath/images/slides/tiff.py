@@ -101,7 +101,7 @@ class TiffSlide(Slide):
                 "for example with QuPath or vips."
             )
         axes = "".join(letter for letter, length in zip(series.axes, series.shape, strict=True) if length > 1)
-        if axes not in ("YX", "YXS", "SYX"):
+        if set(axes) - set("YXS"):
             raise ImageError(f"'{path}' is a stack (axes {axes}); save a single grey or RGB plane.")
         orientation = int(first.tags.valueof(274, default=1))
         if orientation != 1:
