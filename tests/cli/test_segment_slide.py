@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +13,32 @@ import pytest
 import tifffile
 from PIL import Image
 from shapely.geometry import box, shape
-from skimage.data import immunohistochemistry
 
 from napari_sampath.arrays import LocalMask
 from napari_sampath.cli import main
 from napari_sampath.cli.commands.segmentation import loading
 from napari_sampath.cli.commands.segmentation.slide import read_tissue
 from napari_sampath.cli.subcommand import load
+from napari_sampath.errors import ImageError
 from napari_sampath.formats.maps.slide_objects import objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.images.slides import open_slide
+from napari_sampath.images.slides.tissue import Tissue, save_tissue
 from napari_sampath.predict import segment
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import split_class_map
 from napari_sampath.session import Session, journal_path, sessions_folder
+from support import small_disk
+from support.slide_files import BIOPSY as PIXELS
+from support.slide_files import BIOPSY_HW as HW
+from support.slide_files import program_with_small_blocks, write_biopsy
 
-HW = (256, 320)
-PIXELS = np.ascontiguousarray(immunohistochemistry()[100:356, 120:440])
+small = pytest.fixture(small_disk.mounted)
 
 
 @pytest.fixture
 def slide(tmp_path: Path) -> Path:
-    path = tmp_path / "biopsy.svs"
-    text = f"Aperio Image Library v11\r\n{HW[1]}x{HW[0]}|AppMag = 20|MPP = 0.5"
-    tifffile.imwrite(path, PIXELS, photometric="rgb", tile=(64, 64), description=text, metadata=None)
-    return path
+    return write_biopsy(tmp_path / "biopsy.svs")
 
 
 def test_slide_info_says_size_scale_and_reader(slide: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +197,45 @@ def test_a_mask_with_rounded_sides_covers_the_slide(slide: Path, tmp_path: Path)
                 min(tissue.mask.shape[0] * tissue.step - HW[0], tissue.mask.shape[1] * tissue.step - HW[1])
                 >= 0
             )
+
+
+def test_the_mask_that_was_painted_in_the_window(
+    slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "painted.tissue.npz"
+    mask = np.zeros((11, 14), bool)  # 23 px wide pixels reach beyond the slide by different parts of them
+    mask[3, 5] = True
+    save_tissue(path, Tissue(mask, 23.5))
+    with open_slide(slide) as opened:
+        tissue = read_tissue(str(path), opened)
+        assert tissue.step == 23.5
+        np.testing.assert_array_equal(tissue.mask, mask)
+        save_tissue(path, Tissue(np.ones((50, 50), bool), 23.5))
+        with pytest.raises(ImageError, match="is 50 x 50 px, but the slide is 320 x 256 px"):
+            read_tissue(str(path), opened)
+        save_tissue(path, Tissue(np.zeros_like(mask), 23.5))
+        with pytest.raises(ImageError, match=r"painted\.tissue\.npz' is empty"):
+            read_tissue(str(path), opened)
+        path.write_bytes(b"")
+        with pytest.raises(ImageError, match="is missing or damaged; give another one"):
+            read_tissue(str(path), opened)
+
+
+def test_a_full_disk_is_one_sentence(slide: Path, small: Path, tmp_path: Path) -> None:
+    start = "import sys\nfrom napari_sampath.cli import main\nsys.exit(main())"
+    program = program_with_small_blocks(320) + start
+    words = ["segment", str(slide), "--head", "gland-cnn", "-o", str(small / "a.ome.zarr"), "--tissue", "all"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--quiet", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SAMPATH_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "scale that 'gland-cnn'" not in line]
+    assert len(said) == 1, done.stderr
+    assert "cannot be written (No space left on device); free some space" in said[0]
 
 
 def test_a_folder_loads_its_model_once(

@@ -202,6 +202,8 @@ def _configure_process(debug: bool) -> None:
     if not debug:
         # Its messages on damaged files are not meant for users, who get one sentence about them.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        # If a chunk of a Zarr array cannot be written, it lists all others that were on the way, when Python ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
         sys.excepthook = _report_bug

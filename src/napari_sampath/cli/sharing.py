@@ -43,7 +43,7 @@ def part_of(text: str) -> tuple[int, int]:
         ConfigError: If it is not such as 3/8.
     """
     number, slash, total = text.partition("/")
-    if not (slash and number.isdecimal() and total.isdecimal()):
+    if not (slash and number.isdecimal() and total.isdecimal() and int(total)):
         raise ConfigError(f"--part is '{text}'; give a number and a count, such as 3/8.")
     if not 1 <= int(number) <= int(total):
         raise ConfigError(f"The part {text} does not exist; give a number from 1 to {int(total)}.")

@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import StorageError
-from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import SlideObjects, objects_of
 from napari_sampath.formats.maps.slide_outlines import Outlines, OutlineStore
 from napari_sampath.formats.maps.slide_result import SlideResult
@@ -22,12 +21,12 @@ from napari_sampath.predict.instances.resolve_outlines import Answer, Instance, 
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import split_class_map
 from napari_sampath.predict.whole_slide import (
-    block_objects,
     large_components,
     outline_choice,
     slide_objects_job,
 )
 from napari_sampath.predict.whole_slide.chunks import Chunks
+from support.slide_files import use_small_blocks
 
 CLASSES = tuple(ClassInfo(number, f"class {number}", (200, 0, 40 * number)) for number in range(3))
 SETTINGS = InstanceSettings(min_area_px=4, agreement=0.4)
@@ -38,10 +37,7 @@ HW = (150, 230)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve blocks on a small slide, of which few are in memory at the same time."""
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "LEVELS", 3)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 2)
-    monkeypatch.setattr(block_objects, "MARGIN_PX", 16)
+    use_small_blocks(monkeypatch, BLOCK_PX, levels=3, margin_px=16)
     monkeypatch.setattr(outline_choice, "_OPEN", 2)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pickle
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from scipy import ndimage
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import StorageError
 from napari_sampath.formats.maps import slide_result
-from napari_sampath.formats.maps.slide_objects import objects_of
+from napari_sampath.formats.maps.slide_objects import new_folder, objects_of
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.jobs import run
 from napari_sampath.predict.instances.settings import InstanceSettings
 from napari_sampath.predict.instances.split_touching import HeadObject, split_class_map
-from napari_sampath.predict.whole_slide import block_objects, large_components, slide_objects_job
+from napari_sampath.predict.whole_slide import large_components, slide_objects_job
+from support.slide_files import use_small_blocks
 
 CLASSES = tuple(ClassInfo(number, f"class {number}", (200, 0, 40 * number)) for number in range(3))
 SETTINGS = InstanceSettings(min_area_px=4)
@@ -33,10 +36,7 @@ BIG = (1000, 1000)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve blocks on a small slide."""
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "LEVELS", 3)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> 2)
-    monkeypatch.setattr(block_objects, "MARGIN_PX", 16)
+    use_small_blocks(monkeypatch, BLOCK_PX, levels=3, margin_px=16)
 
 
 def blobs(seed: int) -> np.ndarray:
@@ -254,6 +254,43 @@ class Trap:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.path,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+def test_folders_in_use_are_kept_and_those_of_killed_processes_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "objects"
+    with new_folder(path) as first:
+        first.mkdir()
+        for file in tmp_path.iterdir():  # As after a join of two hours, or on a machine with another time.
+            os.utime(file, (0, 0))
+        with new_folder(path) as second:
+            assert first.exists()
+            second.mkdir()
+            (second / "table").touch()
+    assert [file.name for file in path.iterdir()] == ["table"]
+    assert list(tmp_path.iterdir()) == [path]
+    child = os.fork()
+    if child == 0:
+        with new_folder(tmp_path / "objects") as killed:
+            killed.mkdir()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 3
+    with new_folder(path):
+        assert len(list(tmp_path.glob(".*.part"))) == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_numbers_are_said(tmp_path: Path) -> None:
+    result, _ = make_result(tmp_path / "a.ome.zarr", blobs(0))
+    run(slide_objects_job(result, SETTINGS))
+    for chunk in (tmp_path / "a.ome.zarr" / "objects" / "numbers" / "0" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"damaged" * 10)
+    objects = objects_of(tmp_path / "a.ome.zarr")
+    assert objects is not None
+    with pytest.raises(StorageError, match=r"objects' cannot be read .*; delete it, and separate"):
+        objects.numbers((0, 0, *HW))
 
 
 def test_objects_of_others_cannot_run_a_program(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from napari_sampath.predict.whole_slide.outlining import Outliner
 from napari_sampath.store import DiskTier, MemoryTier, Store
 from napari_sampath.tiling import tiles
 from support.models.patches import patch_model
+from support.slide_files import use_small_blocks
 
 CLASSES = ClassInfo(0, "background", (0, 0, 0)), ClassInfo(3, "nucleus", (60, 30, 200))
 PINK, PURPLE = (232, 178, 205), (92, 50, 140)
@@ -39,9 +40,7 @@ EVERYWHERE = Tissue(np.ones((1, 1), bool), max(HW))
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten blocks on a small slide, with windows that are smaller than one of its components."""
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
-    monkeypatch.setattr(block_objects, "MARGIN_PX", 64)
+    use_small_blocks(monkeypatch, BLOCK_PX, margin_px=64)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from napari_sampath.predict.whole_slide import SlidePlan, plan_job, slide_run_jo
 from napari_sampath.store import DiskTier, MemoryTier, Store
 from support import small_disk
 from support.models.patches import PatchEncoder, disc_image, patch_model
+from support.slide_files import use_small_blocks
 
 CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
 HW = (1100, 1600)
@@ -46,8 +48,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four blocks on a small slide."""
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
+    use_small_blocks(monkeypatch, BLOCK_PX)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +240,14 @@ def test_other_folders_are_not_overwritten(slide, model, tmp_path: Path) -> None
     assert [file.name for file in path.iterdir()] == ["notes.txt"]
 
 
+def test_a_link_that_leads_nowhere_is_refused(slide, model, tmp_path: Path) -> None:
+    path = tmp_path / "mine.ome.zarr"
+    path.symlink_to(tmp_path / "missing")
+    with pytest.raises(StorageError, match=r"mine\.ome\.zarr' cannot be written"):
+        run(slide_run_job(slide, make_head(), model, path, everywhere(slide)))
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.ome.zarr"]
+
+
 def test_others_read_the_result(slide, model, tmp_path: Path) -> None:
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -404,6 +413,27 @@ def test_a_damaged_chunk_is_said(content: bytes, slide, model, tmp_path: Path) -
     chunk.write_bytes(content)
     with pytest.raises(StorageError, match="is damaged or gone"):
         run(slide_run_job(slide, make_head(), model, path, everywhere(slide), objects=InstanceSettings()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_block_is_on_the_disk_before_it_counts_as_complete(
+    slide, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync = tmp_path / "a.ome.zarr", os.fsync
+    synced: list[tuple[str, int]] = []
+
+    def record(descriptor: int) -> None:
+        marked = len(list((path / "blocks").iterdir()))
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), marked))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    run(slide_run_job(slide, make_head(), model, path, everywhere(slide)))
+    chunks = {str(file) for file in path.rglob("c/*/*")}
+    assert len(chunks) > 1000
+    assert {name for name, _ in synced} >= chunks | {str(Path(name).parent) for name in chunks}
+    assert {marked for name, marked in synced if name in chunks} == {0, 1, 2, 3}
+    assert len(list((path / "blocks").iterdir())) == 4
 
 
 def test_tiles_of_a_chosen_size(slide, model, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ import numpy as np
 
 from ...errors import StorageError, first_line
 from ...files import LEFTOVER_S, JsonError, read_json
+from ...files.locks import lock_descriptor
 from ...files.messages import storage_error
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class SlideObjects:
     def __init__(self, path: Path) -> None:
         import zarr
 
+        self._path = path
         root = zarr.open_group(path, mode="r", zarr_format=_ZARR)
         self.table = ObjectTable(*(np.asarray(root[f"table/{field.name}"]) for field in fields(ObjectTable)))
         scores = root.get("table/predicted_iou")
@@ -178,9 +180,16 @@ class SlideObjects:
         self._numbers = root["numbers"]
 
     def numbers(self, box: tuple[int, int, int, int], level: int = 0) -> npt.NDArray[np.uint32]:
-        """Read the numbers of the objects in a box (r0, c0, r1, c1) of a level; 0 where there is none."""
+        """Read the numbers of the objects in a box (r0, c0, r1, c1) of a level; 0 where there is none.
+
+        Raises:
+            StorageError: If they cannot be read.
+        """
         r0, c0, r1, c1 = box
-        values: npt.NDArray[np.uint32] = np.asarray(self._numbers[str(level)][r0:r1, c0:c1])  # type: ignore[index,call-overload]
+        try:
+            values: npt.NDArray[np.uint32] = np.asarray(self._numbers[str(level)][r0:r1, c0:c1])  # type: ignore[index,call-overload]
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise _damaged(self._path, error) from error
         return values
 
 
@@ -196,9 +205,13 @@ def objects_of(result: Path) -> SlideObjects | None:
     try:
         return SlideObjects(path)
     except Exception as error:
-        raise StorageError(
-            f"'{path}' cannot be read ({first_line(error)}); delete it, and separate the objects again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"'{path}' cannot be read ({first_line(error)}); delete it, and separate the objects again."
+    )
 
 
 def objects_settings(result: Path) -> str | None:
@@ -225,29 +238,53 @@ def new_folder(path: Path, is_outdated: Callable[[], bool] = lambda: False) -> I
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        yield temporary
-        if path.exists() and is_outdated():
-            old = temporary.with_suffix(".old")
-            with contextlib.suppress(FileNotFoundError):  # Another process replaced it at the same time.
-                os.rename(path, old)
-            shutil.rmtree(old, ignore_errors=True)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.exists():
-                raise
+        with _locked_beside(temporary):
+            yield temporary
+            if path.exists() and is_outdated():
+                old = temporary.with_suffix(".old")
+                with contextlib.suppress(FileNotFoundError):  # Another process replaced it at the same time.
+                    os.rename(path, old)
+                shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                if not path.exists():
+                    raise
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _locked_beside(temporary: Path) -> Iterator[None]:
+    """Hold the lock of a temporary folder, on a file beside it, which ends with the process."""
+    lock = temporary.with_suffix(".lock")
+    try:
+        while True:
+            with open(lock, "wb") as stream:
+                lock_descriptor(stream.fileno(), timeout_s=1.0)
+                if lock.exists():  # Otherwise another process took it for a leftover before it was locked.
+                    yield
+                    return
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
+
+
 def _remove_leftovers(path: Path) -> None:
-    """Delete the temporary folders that killed processes left."""
+    """Delete the temporary folders that killed processes left; by their age where the file system has no locks."""
     for leftover in path.parent.glob(f".{path.name}.*"):
-        with contextlib.suppress(FileNotFoundError):  # Its process is alive and has renamed it.
-            if leftover.stat().st_mtime < time.time() - LEFTOVER_S:
-                shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Its process is alive and has renamed or deleted it.
+            lock = leftover.with_suffix(".lock")
+            is_over = leftover.stat().st_mtime < time.time() - LEFTOVER_S
+            with open(lock, "rb") if lock.exists() else contextlib.nullcontext() as stream:
+                is_free = None if stream is None else lock_descriptor(stream.fileno())
+                if is_over if is_free is None else is_free:
+                    shutil.rmtree(leftover, ignore_errors=True)
+                    if leftover.suffix == ".lock":
+                        shutil.rmtree(leftover.with_suffix(".part"), ignore_errors=True)
+                        leftover.unlink()
 
 
 def write_table(root: Any, table: ObjectTable, predicted_iou: FloatArray | None = None) -> None:

@@ -13,7 +13,6 @@ complete when its file in `blocks` exists, which is created last.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ import numpy as np
 from ...arrays import ClassInfo, FloatArray, UInt8Array
 from ...errors import StorageError, first_line, refuse
 from ...rasters.zarr_arrays import Node, array_info
+from .chunk_sync import chunk_files, end_writes, sync_files
 from .result_record import difference, read_record
 
 if TYPE_CHECKING:
@@ -187,7 +187,14 @@ class SlideResult:
                     part = values[:: 2**level, :: 2**level]
                     r0, c0 = block.box[0] >> level, block.box[1] >> level
                     array[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]] = part
+            sync_files(
+                file
+                for name in self._arrays
+                for level in range(LEVELS)
+                for file in chunk_files(self.path / name / str(level), block.box, level, CHUNK_PX)
+            )
         except OSError as error:
+            end_writes()
             raise _unwritable(self.path, error) from error
         self.mark(block)
 
@@ -268,10 +275,13 @@ def _create(path: Path, content: dict[str, Any]) -> bool:
         group: Any = root["classes"]
         group.attrs["ome"] = {**group.attrs["ome"], "image-label": _image_label(content["classes"])}
         (temporary / "blocks").mkdir()
-        with contextlib.suppress(OSError):  # Another process created the result at the same time.
+        try:
             os.rename(temporary, path)
-            return True
-        return False
+        except OSError:
+            if not path.exists():  # Otherwise another process created the result at the same time.
+                raise
+            return False
+        return True
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
