@@ -124,7 +124,7 @@ class Session:
         self.objects = ObjectTools(self.document, editor.do)
         self.class_tools = ClassTools(self.document, editor.do)
         self.area = VerifiedArea(self.document, editor.do)
-        self.proposals = Proposals(editor, lambda: prompts.tiles)
+        self.proposals = Proposals(editor, lambda: prompts.tiles, self.slide)
         self.files = SessionFiles(image, name, editor, digest, lambda: prompts.tiles)
         self.overlap: OverlapRule = "overwrite"
         self.mask_mode: MaskMode = "instance"

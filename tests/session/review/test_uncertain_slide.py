@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError
-from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_result import SlideResult
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.jobs import run
 from napari_sampath.session import Session
-from napari_sampath.session.proposals.uncertain import REGION_PX
+from napari_sampath.session.proposals.uncertain import REGION_PX, uncertain_regions
+from support.slide_files import use_small_blocks
 
 BLOCK_PX = 1024
 HW = (1500, 2600)
@@ -26,8 +27,7 @@ CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "gland", (255, 0,
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
+    use_small_blocks(monkeypatch, BLOCK_PX)
 
 
 def result_of(
@@ -81,6 +81,39 @@ def test_regions_without_tissue_are_left_out(session: Session, tmp_path: Path) -
     assert len(regions) == rows * cols - (BLOCK_PX // REGION_PX) ** 2
     assert max(region.box[2] for region in regions) == HW[0]
     assert max(region.box[3] for region in regions) == HW[1]
+
+
+def test_without_a_result_the_nearest_tissue_that_is_far_from_verified_areas_comes_first() -> None:
+    """As before the slide is segmented; regions of glass are left out, and no more are looked at than needed."""
+    pixels = np.full((4000, 6000, 3), 240, np.uint8)
+    pixels[2000:4000, 1500:5000] = (200, 60, 160)
+    session = Session(ArraySlide([pixels], "slide", 0.5), "slide", None)
+    session.area.mark((2000, 1500, 2900, 6000))
+    asked: list[object] = []
+    verified_snapshot = session.document.verified_snapshot
+
+    def counting() -> Callable[[tuple[int, int, int, int]], np.ndarray]:
+        verified = verified_snapshot()
+        return lambda box: (asked.append(box), verified(box))[1]
+
+    session.document.verified_snapshot = counting  # type: ignore[method-assign]
+    regions = run(session.proposals.uncertain_job("distance", count=10))
+    assert len(regions) == 10
+    assert {region.score for region in regions} == {1.0}
+    assert min(region.box[0] for region in regions) > 2900
+    for r0, c0, r1, c1 in (region.box for region in regions):
+        assert pixels[max(r0 - 200, 0) : r1 + 200, max(c0 - 200, 0) : c1 + 200, 1].min() == 60, "near tissue"
+    assert len(asked) < 2 * (4000 // REGION_PX) * (6000 // REGION_PX)
+    session.document.verified_snapshot = verified_snapshot  # type: ignore[method-assign]
+    everything = {
+        region.box: region.score for region in run(session.proposals.uncertain_job("distance", count=10**6))
+    }
+    whole = {
+        region.box: region.score
+        for region in uncertain_regions("distance", (4000, 6000), session.document.verified, count=10**6)
+    }
+    assert 0 < len(everything) < len(whole)
+    assert everything.items() <= whole.items()
 
 
 def test_two_heads_are_compared_by_the_names_of_their_classes(session: Session, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ...annotations import AnnotatedObject, Box
 from ...arrays import LocalMask
 from ...errors import PromptError
 from ...formats.maps.slide_result import SlideResult
+from ...images.slides import Slide
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
@@ -23,7 +24,7 @@ from .similar import SimilarSearch
 from .slide_objects import UntouchedObjects, slide_objects_in_job
 from .text import TextResult, text_change, text_job
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
-from .uncertain_slide import uncertain_slide_job
+from .uncertain_slide import distant_regions_job, uncertain_slide_job
 
 if TYPE_CHECKING:
     from ...encoders.text.text_model import TextModel
@@ -40,6 +41,7 @@ class Proposals:
     Args:
         editor: The editor of the session.
         tiles: Returns the tile features of the image; None without a model.
+        slide: The slide; None for an image in memory.
 
     Attributes:
         similar: Proposes objects that look like objects of a class.
@@ -50,9 +52,12 @@ class Proposals:
     untouched: UntouchedObjects | None = None
     """Objects of the result that is shown on a slide, see `touch`."""
 
-    def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
+    def __init__(
+        self, editor: Editor, tiles: Callable[[], TileFeatures | None], slide: Slide | None = None
+    ) -> None:
         self._editor = editor
         self._tiles = tiles
+        self._slide = slide
         self.similar = SimilarSearch(editor, tiles)
 
     def add(
@@ -214,6 +219,8 @@ class Proposals:
         of_slide = [result for result in segmentations if isinstance(result, SlideResult)]
         if of_slide and segmentations[0] is of_slide[0]:
             return uncertain_slide_job(by, document.hw, verified, of_slide, count)
+        if by == "distance" and not segmentations and self._slide is not None:
+            return distant_regions_job(self._slide, verified, count)
         of_part = [result for result in segmentations if not isinstance(result, SlideResult)]
         return uncertain_job(by, document.hw, verified, of_part, count)
 

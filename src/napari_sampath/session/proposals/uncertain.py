@@ -147,7 +147,7 @@ def _measure(
     if by == "entropy":
         return lambda box: _entropy(segmentations[0], box)
     if by == "distance":
-        return lambda box: _distance(box, hw, verified, region_px)
+        return lambda box: distance_map(box, hw, verified, region_px)
     # Heads number their classes differently: map the ids of each head to numbers shared by name.
     names = [{info.id: info.name for info in segmentation.classes} for segmentation in segmentations]
     numbers = {name: k for k, name in enumerate({"", *(n for by_id in names for n in by_id.values())})}
@@ -179,7 +179,7 @@ def _entropy(segmentation: Segmentation, box: Box) -> FloatArray:
     return entropy
 
 
-def _distance(
+def distance_map(
     box: Box, hw: tuple[int, int], verified: Callable[[Box], BoolArray], region_px: int
 ) -> FloatArray:
     """Return the distance of each pixel of a box from the verified area, in units of `region_px`, at most 1."""

@@ -10,12 +10,15 @@ import numpy as np
 from ...annotations import Box
 from ...errors import ImageError
 from ...formats.maps import slide_result
+from ...images.slides.tissue import find_tissue
 from ...jobs import Job, Progress
-from .uncertain import REGION_COUNT, REGION_PX, Reason, UncertainRegion
+from ...tiling import tile_starts
+from .uncertain import REGION_COUNT, REGION_PX, Reason, UncertainRegion, distance_map
 
 if TYPE_CHECKING:
     from ...arrays import BoolArray, FloatArray
     from ...formats.maps.slide_result import Block, SlideResult
+    from ...images.slides import Slide
 
 _STEP = 1 << (slide_result.LEVELS - 1)
 """Pixels of the result per pixel of its coarsest level, which is ranked."""
@@ -68,6 +71,37 @@ def uncertain_slide_job(
             scored.append((float(sums[row, col]) / cells, box))
     scored.sort(key=lambda item: (-item[0], item[1]))
     return (yield from _unverified(by, scored, verified, count))
+
+
+def distant_regions_job(
+    slide: Slide, verified: Callable[[Box], BoolArray], count: int = REGION_COUNT
+) -> Job[list[UncertainRegion]]:
+    """Make a job that ranks the regions of a slide with tissue by their distance from the verified area.
+
+    It ends as soon as `count` regions are as far away as counts, so that it looks at few regions of most slides.
+
+    Args:
+        slide: The slide.
+        verified: As in `uncertain_slide_job`.
+        count: Maximum number of regions.
+    """
+    yield Progress(0, 0, "Looking for tissue")
+    tissue, (height, width) = find_tissue(slide), slide.hw
+    side = min(REGION_PX, height), min(REGION_PX, width)
+    regions: list[UncertainRegion] = []
+    for top in tile_starts(height, side[0], 0):
+        yield Progress(top, height, "Looking for uncertain regions", "rows")
+        for left in tile_starts(width, side[1], 0):
+            box = top, left, top + side[0], left + side[1]
+            if not tissue.touches(box):
+                continue
+            distance = distance_map(box, slide.hw, verified, REGION_PX)
+            score = float(np.where(verified(box), 0.0, distance).mean())
+            if score > 0:
+                regions.append(UncertainRegion(box, score, "distance"))
+        if sum(region.score == 1 for region in regions) >= count:
+            break  # Those in the next rows come after them.
+    return sorted(regions, key=lambda region: (-region.score, region.box))[:count]
 
 
 def _values(by: Reason, first: SlideResult, others: Sequence[SlideResult], block: Block) -> FloatArray:
