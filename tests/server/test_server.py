@@ -95,6 +95,15 @@ def assert_equal_to_local(model: Model) -> None:
         assert torch.equal(remote, local)
 
 
+def said_once_by(server: RemoteEncoder) -> str:
+    """Compute features here, because the server does not work, and return the only sentence about it."""
+    said, model = messages(server), patch_model()
+    model.tiles.use_server(server)
+    assert_equal_to_local(model)
+    (sentence,) = said
+    return sentence
+
+
 def test_features_equal_local_ones_to_the_bit(remote_model: Model, address: str, token_file: Path) -> None:
     model = patch_model()
     server = connect(address, token_file)
@@ -190,14 +199,10 @@ def test_a_connection_that_stays_bad_means_this_machine(
     if kind in ("delay", "headers only"):
         monkeypatch.setattr(client, "ANSWER_S", 0.3)
     with proxy(address, Damage(kind, 10**6)) as bad:
-        model = patch_model()
         server = connect(bad, token_file)
-        said = messages(server)
-        model.tiles.use_server(server)
-        assert_equal_to_local(model)
-    assert len(said) == 1
-    assert reason in said[0]
-    assert "tiles are computed on this machine" in said[0]
+        said = said_once_by(server)
+    assert reason in said
+    assert "tiles are computed on this machine" in said
     assert not server.works
 
 
@@ -262,13 +267,7 @@ def test_features_of_another_kind_are_neither_used_nor_kept(
 ) -> None:
     address, handler = something_else
     handler.content = safetensors.torch.save({name: values.clone() for name, values in WRONG[kind].items()})
-    model = patch_model()
-    server = connect(address, token_file)
-    said = messages(server)
-    model.tiles.use_server(server)
-    assert_equal_to_local(model)
-    assert len(said) == 1
-    assert "its answer was damaged" in said[0]
+    assert "its answer was damaged" in said_once_by(connect(address, token_file))
 
 
 @pytest.mark.parametrize(
@@ -299,13 +298,7 @@ def test_answers_of_something_else_mean_this_machine(
     monkeypatch.setattr(client, "BUSY_S", 0.3)
     monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 2**20)
     monkeypatch.setattr(client, "WHOLE_ANSWER_S", 0.3)
-    model = patch_model()
-    server = connect(address, token_file)
-    said = messages(server)
-    model.tiles.use_server(server)
-    assert_equal_to_local(model)
-    assert len(said) == 1
-    assert reason in said[0]
+    assert reason in said_once_by(connect(address, token_file))
 
 
 @pytest.mark.parametrize(
@@ -359,23 +352,14 @@ def test_damaged_pixels_are_not_computed(address: str, token_file: Path, remote_
         return part if len(pixels) < 5 else part[:-5] + bytes([part[-5] ^ 1]) + part[-4:]
 
     with proxy(address, questions=corrupt) as bad:
-        model = patch_model()
-        server = connect(bad, token_file)
-        said = messages(server)
-        model.tiles.use_server(server)
-        assert_equal_to_local(model)
-    assert len(said) == 1
+        said_once_by(connect(bad, token_file))
     assert remote_model.encoder.passes == 0
 
 
 def test_a_server_that_is_gone_is_replaced_by_this_machine(token_file: Path) -> None:
     with serving(patch_model()) as address:
         server = connect(address, token_file)
-    said = messages(server)
-    model = patch_model()
-    model.tiles.use_server(server)
-    assert_equal_to_local(model)
-    assert len(said) == 1
+    said_once_by(server)
     with pytest.raises(ConfigError, match="check the address"):
         connect(address, token_file)
 
