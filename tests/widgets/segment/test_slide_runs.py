@@ -15,13 +15,17 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.formats.maps import slide_result
 from napari_sampath.formats.maps.slide_objects import objects_of
-from napari_sampath.images.slides.tissue import load_tissue
+from napari_sampath.images.slides import ArraySlide
+from napari_sampath.images.slides.tissue import Tissue, load_tissue
+from napari_sampath.jobs import run
 from napari_sampath.session import Change
 from napari_sampath.session.proposals import plan
 from napari_sampath.widgets.export.dock import ExportDock
+from napari_sampath.widgets.segment.slide_job import RunState, whole_slide_job
 from napari_sampath.widgets.viewer.tools.object_tools import Tool
 from support.models.discs import loader
 from support.models.patches import disc_image, patch_model
+from support.slide_files import use_small_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +41,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four blocks on a small slide, which is not read into memory."""
     from napari_sampath.widgets.viewer import jobs
 
-    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
-    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
+    use_small_blocks(monkeypatch, BLOCK_PX)
     monkeypatch.setattr(jobs, "MAX_SLIDE_PX", 10)
 
 
@@ -232,6 +235,35 @@ def test_all_objects_of_a_class_are_added_from_the_dock(
     assert len(session.document.objects) == count + 1
 
 
+@pytest.mark.parametrize(
+    ("centre_rc", "first"),
+    [
+        ((900.0, 1400.0), [(800, 800), (0, 800), (800, 0), (0, 0)]),
+        ((0.0, 0.0), [(0, 0)]),
+        ((999.0, 0.0), [(800, 0)]),
+    ],
+)
+def test_blocks_where_the_view_is_come_first(
+    bundle: Path, tmp_path: Path, centre_rc: tuple[float, float], first: list[tuple[int, int]]
+) -> None:
+    pixels = np.tile(disc_image(3, (250, 250))[0], (4, 6, 1))
+    order: list[tuple[int, ...]] = []
+    state = RunState(centre_rc, on_block=order.append)
+    everywhere = Tissue(np.ones((1, 1), bool), max(HW))
+    job = whole_slide_job(
+        ArraySlide([pixels], "discs"),
+        str(bundle),
+        patch_model(),
+        tmp_path / "a.ome.zarr",
+        everywhere,
+        1.0,
+        state,
+    )
+    run(job)
+    assert len(order) == 4
+    assert [box[:2] for box in order[: len(first)]] == first
+
+
 def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any, Any, GuiDriver]) -> None:
     viewer, dock, driver = open_slide
     driver.press(dock.tissue_button)
@@ -257,9 +289,23 @@ def test_a_run_needs_tissue_can_be_cancelled_and_scripted(open_slide: tuple[Any,
     wait_until(lambda: dock.uncertain.region is not None, 60, "an uncertain region")
     assert "% uncertain in this region" in dock.status.message.text()
 
-    # The same run as a script
+    # The same run as a script, with the mask that was painted
     dock.state.image.metadata["sampath_file"] = __file__
+    tissue.data[:3] = 0
     script = dock.script()
+    (mask,) = dock.state.sessions_dir.glob("*.tissue.npz")
+    assert f"--tissue {mask}" in script.command
+    assert f"tissue = load_model(head.encoder_name), load_tissue(Path({str(mask)!r}))" in script.python
+    saved = load_tissue(mask)
+    assert saved is not None
+    np.testing.assert_array_equal(saved.mask, tissue.data > 0)
+    assert "--mpp" not in script.command
+    dock.state.session.files.use_mpp(0.33)
+    scaled = dock.script()
+    assert "--mpp 0.33" in scaled.command
+    assert "\n    slide.mpp = 0.33\n" in scaled.python
+    compile(scaled.python, "script", "exec")
+    dock.state.session.files.use_mpp(None)
     assert "--output test_slide_runs.ome.zarr --objects" in script.command
     compile(script.python, "script", "exec")
     assert "--tile-px" not in script.command
