@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -61,8 +62,13 @@ def releasing_gil(items: Iterable[T]) -> Iterator[T]:
     """Iterate over items and let other threads run every `GIL_S`, for long loops in pure Python.
 
     Otherwise the GUI thread waits for Python's switch interval of 5 ms each time it has released the GIL, which it does
-    a hundred times to paint a frame. Loops over native code that releases the GIL, such as torch, do not need this.
+    a hundred times to paint a frame. Loops over native code that releases the GIL, such as torch, do not need this. The
+    main thread iterates without pauses.
     """
+    if threading.current_thread() is threading.main_thread():
+        # It would wait for itself: on a busy machine, a sleep takes a time slice of other processes.
+        yield from items
+        return
     last = time.perf_counter()
     for item in items:
         if time.perf_counter() - last > GIL_S:

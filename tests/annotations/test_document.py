@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from napari_sampath.annotations import (
     prepare,
 )
 from napari_sampath.annotations.masks.masks import clip
+from napari_sampath.annotations.model import recorder
 from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json, signature
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -400,3 +402,70 @@ def inside(patch: Patch, before: tuple, document: Document) -> None:
         r0, c0, r1, c1 = patch.box or (0, 0, 0, 0)
         changed[r0:r1, c0:c1] = False
     assert not changed.any()
+
+
+@pytest.mark.parametrize("hw", [(600, 700), (9000, 9100)], ids=["small map", "large map"])
+@pytest.mark.parametrize("seed", range(3))
+def test_many_objects_at_once_equal_one_after_the_other(
+    hw: tuple[int, int], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects across tiles and the edges of the image, under and over others, some of them covered completely."""
+    documents = [Document(hw, CLASSES) for _ in range(2)]
+    patches: list[Patch] = []
+    same_time = partial(replace, created="2026-01-01T00:00:00.000+00:00")
+    for document in documents:
+        random = np.random.default_rng(seed)
+        document.reader = "Ada"
+        for number in range(1, 20):
+            row, col = random.integers(0, 560, 2).tolist()
+            apply(document, same_time(make(5, number)), square(row, col, int(random.integers(1, 60))))
+        items = []
+        for number in range(30, 330):
+            row, col = random.integers(-10, 600, 2).tolist()
+            bits = random.random(random.integers(1, 50, 2)) < 0.5
+            bits[0, 0] = bits[-1, -1] = True
+            mask = LocalMask(row, col, bits)
+            if not clip(mask, hw).bitmap.any():
+                mask = square(5, 5, 3)
+            items.append((same_time(make(1 + 4 * (number % 3), number)), mask))
+        items[200] = items[200][0], LocalMask(256, 0, np.ones((9, 16), bool), 32)
+        monkeypatch.setattr(recorder, "MANY", 10 if patches else 10**9)
+        patches.append(perform(document, Add(tuple(items))))
+    one_by_one, at_once = documents
+    assert patches[0].regions
+    assert patches[1].tiles
+
+    def assert_equal() -> None:
+        box = (0, 0, 600, 700)
+        np.testing.assert_array_equal(one_by_one.instance_map.window(box), at_once.instance_map.window(box))
+        np.testing.assert_array_equal(one_by_one.class_map.window(box), at_once.class_map.window(box))
+        assert one_by_one.objects == at_once.objects
+        assert one_by_one.next_id == at_once.next_id == 330
+
+    assert len(at_once.objects) < 19 + 300, "some are covered completely"
+    assert_equal()
+    areas = {key: obj.area_px for key, obj in at_once.objects.items()}
+    ids, counts = np.unique(at_once.instance_map.window((0, 0, *hw)), return_counts=True)
+    assert areas == dict(zip(ids[1:].tolist(), counts[1:].tolist(), strict=True))
+    for document, patch in zip(documents, patches, strict=True):
+        document.revert(patch)
+    assert_equal()
+    assert len(at_once.objects) < 20
+    for document, patch in zip(documents, patches, strict=True):
+        document.reapply(patch)
+    assert_equal()
+
+
+def test_a_failure_among_many_objects_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "MANY", 2)
+    document = Document(HW, CLASSES)
+    apply(document, make(), square(0, 0, 5))
+    good = [(make(1, number), square(2, 2, 3)) for number in range(2, 6)]
+    for bad, error in (
+        ((make(1, 6), square(50, 50, 3)), PromptError),
+        ((make(77, 6), square(2, 2, 3)), UnknownNameError),
+    ):
+        with pytest.raises(error):
+            perform(document, Add((*good, bad)))
+        assert list(document.objects) == [1]
+        assert document.instance_map.sum() == 25

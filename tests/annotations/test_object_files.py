@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import json
@@ -263,6 +264,7 @@ def test_a_file_that_ends_early_or_is_no_json_is_said(tmp_path: Path) -> None:
         "cut": gzip.compress(b"{}" * 100)[:-20],
         "text": gzip.compress(b"x\n"),
         "list": gzip.compress(b"[]\n"),
+        "no objects": gzip.compress(b""),
     }
     for number, data in enumerate(content.values()):
         journal = tmp_path / f"{number}.jsonl"
@@ -277,6 +279,36 @@ def test_a_file_that_ends_early_or_is_no_json_is_said(tmp_path: Path) -> None:
         assert "1 objects of one step are missing" in again.notes[0]
         assert again.document.next_id == 2
         again.close()
+
+
+def test_a_file_with_fewer_objects_than_its_line_says_is_damaged(tmp_path: Path, result: SlideResult) -> None:
+    journal = tmp_path / "a.jsonl"
+    session = open_slide_session(journal)
+    added = session.proposals.add_result(result)
+    session.close()
+    (line,) = lines(journal)
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:1]))
+    again = open_slide_session(journal)
+    assert again._editor._edits.journal is not None
+    fields = {key: line[key] for key in ("op", "file", "sha256", "next_id", "classes") if key in line}
+    again._editor._edits.journal.append({**fields, "count": len(added) + 1})
+    again.close()
+    last = open_slide_session(journal)
+    assert f"cannot be read (it has {len(added):,} objects)" in last.notes[0]
+    last.close()
+
+
+def test_thousands_of_objects_are_one_container_each(tmp_path: Path, result: SlideResult) -> None:
+    """Python's garbage collector looks at all containers of the process, while the window waits."""
+    session = open_slide_session(tmp_path / "a.jsonl")
+    change = session.proposals.add(run(slide_objects_in_job(result, "nucleus-cnn")), keep_existing=True)
+    gc.collect()
+    before = len(gc.get_objects())
+    added = change.take(run(change.prepare()))
+    assert added is not None
+    gc.collect()
+    assert len(gc.get_objects()) - before < 1.1 * len(added)
+    session.close()
 
 
 def test_full_disk_changes_nothing(small: Path, result: SlideResult) -> None:

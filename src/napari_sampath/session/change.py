@@ -65,8 +65,8 @@ class Change:
             return []
         if not self.editor.take(prepared):
             return None
-        changed = (prepared.patch.records or {}).values()
-        return [after for before, after in changed if before is None and after is not None]
+        before, after = prepared.patch.before, prepared.patch.after
+        return [record for key, record in after.items() if record is not None and before[key] is None]
 
 
 def _prepare(

@@ -174,8 +174,8 @@ class Editor:
         if patch.classes is not None:
             self._keep_active()
             self.classes_changed.emit()
-        if patch.records:
-            self.objects_changed.emit(frozenset(patch.records))
+        if patch.before:
+            self.objects_changed.emit(frozenset(patch.before))
         for signal, box in ((self.document_changed, patch.box), (self.area_changed, patch.verified_box)):
             if box is not None:
                 signal.emit(box)

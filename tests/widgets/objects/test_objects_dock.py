@@ -232,8 +232,9 @@ def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
     )
     session.proposals.add(NewObjects(pieces, CLASSES, "a head")).apply()
     table = ObjectTable()
-    begin = time.process_time()
     table.use(session)
+    begin = time.process_time()
+    assert len(session.objects.rows()) == 5000
     whole = time.process_time() - begin
     assert table.rowCount() == table.total == 5000
     table.sort(SCORE, Qt.SortOrder.DescendingOrder)
@@ -244,12 +245,12 @@ def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
     for object_id in range(1, 10):
         session.objects.reclassify((object_id,), 2)
         begin = time.process_time()
-        table.update_objects(emitted[-1])
+        table.update_objects()
         times.append(time.process_time() - begin)
     assert emitted == [frozenset({object_id}) for object_id in range(1, 10)]
     assert [table.index(row, CLASS, QModelIndex()).data() for row in range(4991, 5000)] == ["stroma"] * 9
-    print(f"whole table {1000 * whole:.1f} ms, one object {1000 * np.median(times):.1f} ms")
+    print(f"rows of all objects {1000 * whole:.1f} ms, one object {1000 * np.median(times):.1f} ms")
     assert np.median(times) < 0.5 * whole
     session.objects.delete((5000,))
-    table.update_objects(emitted[-1])
+    table.update_objects()
     assert table.total == 4999

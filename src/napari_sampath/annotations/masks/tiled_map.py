@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -171,9 +170,7 @@ class TiledMap(MapView):
         result = np.zeros((cells[2] - cells[0], cells[3] - cells[1]), dtype=self.dtype)
         side = TILE_PX // step
         keys = self._keys_in(box)
-        # The main thread paints what it reads, and would only wait for others.
-        in_worker = threading.current_thread() is not threading.main_thread()
-        for row, col in releasing_gil(keys) if in_worker else keys:
+        for row, col in releasing_gil(keys):
             value = summary_of(self._whole(row, col, step), step)
             top, left = row * side - cells[0], col * side - cells[1]
             rows, first_row = slice(max(top, 0), top + side), max(-top, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from ...files import convert
@@ -94,28 +94,17 @@ def to_json(obj: AnnotatedObject) -> dict[str, Any]:
     }
 
 
-def from_json(fields: Mapping[str, Any]) -> AnnotatedObject:
+def from_json(stored: Mapping[str, Any]) -> AnnotatedObject:
     """Convert the output of `to_json` to a record.
 
     Raises:
         ValueError: If a field is missing or a value is not allowed.
     """
-    stored = convert(fields, _Stored)
-    convert(fields.get("prompts"), _Prompts)
-    return AnnotatedObject(
-        stored.id,
-        stored.class_id,
-        stored.source,
-        stored.score,
-        stored.model,
-        fields["prompts"],
-        stored.created,
-        stored.reviewed,
-        stored.unsure,
-        modified=stored.modified,
-        made_by=stored.made_by,
-        changed_by=stored.changed_by,
-    )
+    if _is_plain(stored):  # As heads write them; quick to check.
+        return AnnotatedObject(**{key: stored[key] for key in _NAMES if key in stored})
+    checked = asdict(convert(stored, _Stored))
+    convert(stored.get("prompts"), _Prompts)
+    return AnnotatedObject(**checked, prompts=stored["prompts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +122,27 @@ class _Stored:
     modified: str | None = None
     made_by: str | None = None
     changed_by: str | None = None
+
+
+_NAMES = ("prompts", *(entry.name for entry in fields(_Stored)))
+"""Names of the fields that `to_json` writes."""
+
+
+def _is_plain(stored: Mapping[str, Any]) -> bool:
+    """Return whether a stored record has no prompts and only values of the usual types, in their range."""
+    object_id, class_id, score = (stored.get(key) for key in ("id", "class_id", "score"))
+    return (
+        type(object_id) is int
+        and 1 <= object_id <= MAX_ID
+        and type(class_id) is int
+        and 1 <= class_id <= 255
+        and (score is None or type(score) is float)
+        and stored.get("source") in get_args(Source)
+        and type(stored.get("created")) is str
+        and stored.get("prompts") == {}
+        and all(type(stored.get(flag, False)) is bool for flag in FLAGS)
+        and all(type(stored.get(key)) in (str, type(None)) for key in ("model", *OPTIONAL))
+    )
 
 
 @dataclass(frozen=True, slots=True)

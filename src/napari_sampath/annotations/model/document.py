@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ class Document:
             self._map_of(change).exchange(change.after, change.before)
         if patch.classes is not None:
             self.classes.restore(patch.classes[0])
-        self._put_all({object_id: before for object_id, (before, _) in (patch.records or {}).items()})
+        self.put_all(patch.before)
 
     def reapply(self, patch: Patch) -> None:
         """Redo a patch that was reverted."""
@@ -164,7 +165,7 @@ class Document:
             self._map_of(change).exchange(change.before, change.after)
         if patch.classes is not None:
             self.classes.restore(patch.classes[1])
-        self._put_all({object_id: after for object_id, (_, after) in (patch.records or {}).items()})
+        self.put_all(patch.after)
 
     def verified(self, box: Box) -> BoolArray:
         """Return the mask of the pixels of a box (r0, c0, r1, c1) that lie in a verified object or area."""
@@ -216,19 +217,17 @@ class Document:
             self.class_map.table[object_id] = record.class_id
             self.trust_map.table[object_id] = record.trust
 
-    def _put_all(self, records: Mapping[int, AnnotatedObject | None]) -> None:
+    def put_all(self, records: Mapping[int, AnnotatedObject | None]) -> None:
         """Set or remove records like `put`; 100,000 of them do not block a window."""
         if not records:
             return
         self._grow_tables(max(records))
         present = [record for record in records.values() if record is not None]
         ids = np.fromiter(records, np.int64, len(records))
-        kept = np.fromiter((record.id for record in present), np.int64, len(present))
-        self.class_map.table[ids] = self.trust_map.table[ids] = 0
-        self.class_map.table[kept] = np.fromiter(
-            (record.class_id for record in present), np.uint8, len(present)
-        )
-        self.trust_map.table[kept] = np.fromiter((record.trust for record in present), np.uint8, len(present))
+        kept = np.fromiter(map(attrgetter("id"), present), np.int64, len(present))
+        for lookup, name in ((self.class_map, "class_id"), (self.trust_map, "trust")):
+            lookup.table[ids] = 0
+            lookup.table[kept] = np.fromiter(map(attrgetter(name), present), np.uint8, len(present))
         for object_id, record in records.items():
             if record is None:
                 self.objects.pop(object_id, None)

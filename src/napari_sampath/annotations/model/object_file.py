@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +31,8 @@ Item = tuple[AnnotatedObject, LocalMask]
 _LEVEL = 1
 """Compression level of gzip; the fastest."""
 _MAX_LINE_BYTES = 2**26
+_PART_BYTES = 2**15
+"""Size of the lines that are parsed together: few containers at a time for the garbage collector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,14 @@ def item_to_json(item: Item) -> dict[str, Any]:
     return {**to_json(obj), "pixels": mask_to_json(mask)}
 
 
+def items_from_json(entries: Sequence[Any], hw: tuple[int, int]) -> Iterator[Item]:
+    """Convert the output of `item_to_json` for several objects; as `item_from_json`."""
+    for fields in releasing_gil(entries):
+        if not isinstance(fields, Mapping):
+            raise ValueError("an object is missing")
+        yield item_from_json(fields, hw)
+
+
 def item_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Item:
     """Convert the output of `item_to_json`; `hw` is the size (H, W) of the image.
 
@@ -77,49 +87,93 @@ def item_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Item:
     return from_json(fields), mask_from_json(fields.get("pixels"), hw)
 
 
-def write_objects(journal: Path, items: Sequence[Item]) -> ObjectFile:
-    """Write objects into a new file beside a journal, and sync it to the disk.
+class StoredItems(Sequence[Item]):
+    """The objects of a file, read again at each iteration.
+
+    100,000 objects and masks at the same time would take Python's garbage collector seconds, in which the window waits.
+
+    Args:
+        path: The file.
+        described: Its description.
+        hw: Size (H, W) of the image.
+    """
+
+    def __init__(self, path: Path, described: ObjectFile, hw: tuple[int, int]) -> None:
+        self._path = path
+        self._described = described
+        self._hw = hw
+
+    def __len__(self) -> int:
+        return self._described.count
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index] if index else next(iter(self))
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the objects.
+
+        Raises:
+            StorageError: If the file is missing or damaged.
+        """
+        described, count = self._described, 0
+        try:
+            with open_regular(self._path) as stream:
+                content = stream.read()
+            if hashlib.sha256(content).hexdigest() != described.sha256:
+                raise ValueError("it is damaged")
+            for entries in _parts(content):
+                count += len(entries)
+                yield from items_from_json(entries, self._hw)
+            if count != described.count:
+                raise ValueError(f"it has {count:,} objects")
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise StorageError(
+                f"{described.count:,} objects of one step are missing, because '{self._path}' cannot be read "
+                f"({reason}), but all other steps are kept; close the image, put a copy of the file in its place, and "
+                "open the image again."
+            ) from error
+
+
+def write_objects(
+    journal: Path, items: Iterable[Item], hw: tuple[int, int]
+) -> tuple[ObjectFile, StoredItems]:
+    """Write objects into a new file beside a journal, and sync it to the disk; `hw` is the size (H, W) of the image.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    buffer = io.BytesIO()
+    buffer, count, last = io.BytesIO(), 0, 0
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=_LEVEL, mtime=0) as stream:
         for item in releasing_gil(items):
+            count, last = count + 1, max(last, item[0].id)
             text = json.dumps(item_to_json(item), allow_nan=False, separators=(",", ":"))
             stream.write(text.encode() + b"\n")
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     path = objects_file(journal, digest)
     write_atomically(path, lambda stream: stream.write(content))
-    return ObjectFile(path.name, digest, len(items), max(obj.id for obj, _ in items) + 1)
+    described = ObjectFile(path.name, digest, count, last + 1)
+    return described, StoredItems(path, described, hw)
 
 
-def read_objects(folder: Path, described: ObjectFile, hw: tuple[int, int]) -> tuple[Item, ...]:
-    """Read the objects of a file in the folder of a journal; `hw` is the size (H, W) of the image.
+def read_objects(folder: Path, described: ObjectFile, hw: tuple[int, int]) -> StoredItems:
+    """Check the objects of a file in the folder of a journal, and return them; `hw` is the size (H, W) of the image.
 
     Raises:
         StorageError: If it is missing or damaged.
     """
-    path = folder / described.file
-    try:
-        with open_regular(path) as stream:
-            content = stream.read()
-        if hashlib.sha256(content).hexdigest() != described.sha256:
-            raise ValueError("it is damaged")
-        return tuple(item_from_json(fields, hw) for fields in releasing_gil(_lines(content)))
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise StorageError(
-            f"{described.count:,} objects of one step are missing, because '{path}' cannot be read ({reason}), but all "
-            "other steps are kept; close the image, put a copy of the file in its place, and open the image again."
-        ) from error
+    items = StoredItems(folder / described.file, described, hw)
+    for _ in items:
+        pass
+    return items
 
 
-def _lines(content: bytes) -> Iterator[dict[str, Any]]:
+def _parts(content: bytes) -> Iterator[list[Any]]:
+    """Yield the objects of some lines; checking the text of each line would take most of the time."""
     with gzip.open(io.BytesIO(content)) as stream:
-        while line := stream.readline(_MAX_LINE_BYTES):
-            fields = parse_json(line, _MAX_LINE_BYTES)
-            if not isinstance(fields, dict):
-                raise ValueError("a line is not an object")
-            yield fields
+        while lines := stream.readlines(_PART_BYTES):
+            if max(map(len, lines)) > _MAX_LINE_BYTES:
+                raise ValueError("a line is too long")
+            text = b"[" + b",".join(lines) + b"]"
+            yield parse_json(text, len(text))

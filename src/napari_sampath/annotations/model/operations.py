@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +12,7 @@ from ...formats.run_lengths import mask_from_json, mask_to_json
 from ...jobs import releasing_gil
 from .annotated_object import FlagName
 from .classes import checked
-from .object_file import Item, ObjectFile, item_from_json, item_to_json
+from .object_file import Item, ObjectFile, item_to_json, items_from_json
 
 if TYPE_CHECKING:
     from .document import Document
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Add:
     """Assign pixels to objects, in order; later objects overwrite earlier ones."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     """(record, mask) of each object. If the id exists, the object is extended and keeps its class; the other fields of
     its record are replaced only if the new record has a time `modified`."""
     classes: tuple[ClassInfo, ...] | None = None
@@ -166,7 +166,7 @@ def signature(document: Document) -> dict[str, str]:
 def operation_from_json(
     fields: Mapping[str, Any],
     hw: tuple[int, int],
-    read: Callable[[ObjectFile], tuple[Item, ...]] | None = None,
+    read: Callable[[ObjectFile], Sequence[Item]] | None = None,
 ) -> Operation:
     """Convert the output of `operation_to_json` to an operation.
 
@@ -187,8 +187,8 @@ def operation_from_json(
                 if read is None:
                     raise ValueError(f"there is no journal beside which '{file.file}' could be")
                 return Add(read(file), classes, file)
-            entries = convert(fields.get("annotations"), list[dict[str, Any]], "annotations")
-            return Add(tuple(item_from_json(entry, hw) for entry in entries), classes)
+            entries = convert(fields.get("annotations"), list[Any], "annotations")
+            return Add(tuple(items_from_json(entries, hw)), classes)
         case "erase":
             return Erase(mask_from_json(fields.get("pixels"), hw))
         case "delete":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -111,8 +111,11 @@ class Patch:
 
     regions: tuple[Region, ...] = ()
     """Changed regions in the order of writing; undo restores them in reverse order, because they may overlap."""
-    records: Mapping[int, tuple[AnnotatedObject | None, AnnotatedObject | None]] | None = None
-    """Object id -> record before and after; None where the object does not exist."""
+    before: Mapping[int, AnnotatedObject | None] = field(default_factory=dict)
+    """Object id -> record before the change; None if there was no object. Two maps instead of one of pairs, because
+    Python's garbage collector stops the window for the longer, the more containers there are."""
+    after: Mapping[int, AnnotatedObject | None] = field(default_factory=dict)
+    """Object id -> record after the change, for the same ids."""
     classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
     """Class list before and after, if it changed."""
     tiles: tuple[TileChange, ...] = ()
@@ -126,7 +129,7 @@ class Patch:
     @property
     def empty(self) -> bool:
         """True if nothing changed."""
-        return not self.changes and not self.records and self.classes is None
+        return not self.changes and not self.before and self.classes is None
 
     @property
     def box(self) -> Box | None:
@@ -135,8 +138,8 @@ class Patch:
         for change in self.changes:
             if not change.verified:
                 box = union(box, change.box)
-        for before, after in (self.records or {}).values():
-            if before is not None and after is not None and before.class_id != after.class_id:
+        for before, after in self._replaced():
+            if before.class_id != after.class_id:
                 box = union(box, after.box)
         return box
 
@@ -146,12 +149,18 @@ class Patch:
         box: Box | None = None
         for change in self.changes:
             box = union(box, change.box)
-        for before, after in (self.records or {}).values():
-            if before is not None and after is not None and before.trust != after.trust:
+        for before, after in self._replaced():
+            if before.trust != after.trust:
                 box = union(box, after.box)
         return box
+
+    def _replaced(self) -> Iterator[tuple[AnnotatedObject, AnnotatedObject]]:
+        """Yield the records before and after the change of the objects that exist before and after it."""
+        for object_id, before in self.before.items():
+            if before is not None and (after := self.after[object_id]) is not None:
+                yield before, after
 
     @property
     def nbytes(self) -> int:
         """Approximate memory in bytes."""
-        return sum(change.nbytes for change in self.changes) + _RECORD_BYTES * len(self.records or ())
+        return sum(change.nbytes for change in self.changes) + _RECORD_BYTES * len(self.before)

@@ -16,6 +16,7 @@ from ..masks.steps import pieces
 from ..masks.tiled_map import TiledMap
 from .annotated_object import FLAGS, AnnotatedObject
 from .document import Document
+from .many_objects import MANY, add_new, are_new
 from .operations import (
     Add,
     Batch,
@@ -43,7 +44,7 @@ def perform(document: Document, operation: Operation) -> Patch:
         ClassListError: If a class in use would be removed, or the list is invalid.
         DuplicateNameError: If a class name or id occurs twice.
     """
-    if object_files(operation):
+    if object_files(operation) or _has_many(operation):
         fork = document.fork()
         recorder = Recorder(fork, by_tiles=True)
         recorder.do(operation)
@@ -58,6 +59,16 @@ def perform(document: Document, operation: Operation) -> Patch:
         document.revert(recorder.patch())
         raise
     return recorder.patch()
+
+
+def _has_many(operation: Operation) -> bool:
+    match operation:
+        case Add(items=items):
+            return len(items) >= MANY
+        case Batch(operations=steps):
+            return any(map(_has_many, steps))
+        case _:
+            return False
 
 
 class Recorder:
@@ -81,12 +92,13 @@ class Recorder:
     def patch(self) -> Patch:
         """Return the changes so far."""
         now = self.document.objects
-        records = {key: (old, now.get(key)) for key, old in self.before.items() if old != now.get(key)}
+        before = {key: old for key, old in self.before.items() if old != now.get(key)}
         old_classes, classes = self.classes_before, self.document.classes.snapshot
         changed = old_classes is not None and old_classes != classes
         return Patch(
             tuple(self.regions),
-            records,
+            before,
+            {key: now.get(key) for key in before},
             (old_classes, classes) if changed and old_classes is not None else None,
             tuple(self._tile_changes()),
         )
@@ -130,6 +142,10 @@ class Recorder:
     def _add(self, operation: Add) -> None:
         if operation.classes is not None:
             self._set_classes(operation.classes)
+        if self.by_tiles and (operation.file is not None or are_new(self.document, operation.items)):
+            for object_id, before in add_new(self.document, operation.items).items():
+                self.before.setdefault(object_id, before)
+            return
         for obj, mask in releasing_gil(operation.items):
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():

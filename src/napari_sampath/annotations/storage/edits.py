@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from ...errors import SampathError, StorageError
@@ -188,7 +189,7 @@ class Edits:
             self.skipped += 1
             logger.warning("Step %d of the journal cannot be replayed: %s", number, error)
 
-    def _read(self, file: ObjectFile) -> tuple[Item, ...]:
+    def _read(self, file: ObjectFile) -> Sequence[Item]:
         """Read a file of objects; return none if it cannot be read, so that the step can still be undone and redone."""
         if self.journal is None:
             raise ValueError("there is no journal")

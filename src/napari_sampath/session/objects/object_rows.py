@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ...annotations import AnnotatedObject
 
 Column: TypeAlias = Literal[
     "id", "class_name", "area_px", "score", "source", "model", "reviewed", "unsure", "created"
 ]
+
+
+Row = TypeVar("Row", "ObjectRow", AnnotatedObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,28 @@ def make_row(obj: AnnotatedObject, class_name: str) -> ObjectRow:
     )
 
 
-def sort_rows(rows: Iterable[ObjectRow], sort_by: Column = "id", descending: bool = False) -> list[ObjectRow]:
-    """Sort rows by a column, then by id; rows without a value come last in both directions."""
-    rows, value = list(rows), attrgetter(sort_by)
+def sort_rows(
+    rows: Iterable[Row],
+    sort_by: Column = "id",
+    descending: bool = False,
+    names: Mapping[int, str] | None = None,
+) -> list[Row]:
+    """Sort rows or records by a column, then by id; those without a value come last in both directions.
+
+    Args:
+        rows: The rows, or the records of objects.
+        sort_by: The column.
+        descending: Sort in descending order.
+        names: Class id -> name, to sort records by the names of their classes.
+    """
+    rows = list(rows)
+    value: Callable[[Any], Any] = attrgetter(sort_by)
+    if sort_by == "class_name" and names is not None:
+        value = lambda row: names[row.class_id]  # noqa: E731
     valued = [row for row in rows if value(row) is not None]
-    valued.sort(key=attrgetter(sort_by, "id"), reverse=descending)
-    return valued + [row for row in rows if value(row) is None]
+    missing = [] if len(valued) == len(rows) else [row for row in rows if value(row) is None]
+    # Sorting twice needs no tuple for each row.
+    valued.sort(key=attrgetter("id"), reverse=descending)
+    if sort_by != "id":
+        valued.sort(key=value, reverse=descending)
+    return valued + missing

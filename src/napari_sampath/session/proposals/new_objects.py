@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, get_args
 
@@ -62,7 +62,8 @@ class NewObject:
 class NewObjects:
     """Objects to be added, and their classes."""
 
-    objects: tuple[NewObject, ...]
+    objects: Sequence[NewObject]
+    """Those of a result on a slide are read from it at each iteration."""
     classes: tuple[ClassInfo, ...]
     head: str | None = None
     """Name of the head or model that found the objects, if any."""
@@ -130,8 +131,8 @@ def make_items(
     model: str | None,
     unavailable: Callable[[Box], BoolArray] | None,
     hw: tuple[int, int],
-) -> list[tuple[AnnotatedObject, LocalMask]]:
-    """Make records of new objects, numbered from `first_id`.
+) -> Iterator[tuple[AnnotatedObject, LocalMask]]:
+    """Yield the records and masks of new objects, numbered from `first_id`.
 
     Args:
         new: The objects.
@@ -143,8 +144,7 @@ def make_items(
             dropped.
         hw: Size (H, W) of the image.
     """
-    items: list[tuple[AnnotatedObject, LocalMask]] = []
-    added = now()
+    count, added = 0, now()
     for obj in releasing_gil(new.objects):
         mask = obj.mask
         if unavailable is not None:
@@ -154,7 +154,7 @@ def make_items(
                 continue
         details = obj.details
         record = AnnotatedObject(
-            first_id + len(items),
+            first_id + count,
             to_id(obj.class_id),
             details["source"] if details.get("source") in get_args(Source) else source,
             obj.score,
@@ -167,8 +167,8 @@ def make_items(
             made_by=_text(details.get("made_by")),
             changed_by=_text(details.get("changed_by")),
         )
-        items.append((record, mask))
-    return items
+        count += 1
+        yield record, mask
 
 
 def match_classes(

@@ -7,12 +7,13 @@ are written into a file beside the journal, which the journal names.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
 from ...annotations import Add, Batch, Box, Delete, Document, Erase, Operation, Source, bounds
 from ...annotations.masks import shaping
-from ...annotations.model.object_file import write_objects
+from ...annotations.model.object_file import Item, write_objects
 from ...annotations.model.operations import label
 from ...arrays import BoolArray, LocalMask
 from .new_objects import NewObjects, make_items, match_classes
@@ -96,13 +97,15 @@ def plan_objects(
 ) -> Operation | None:
     """Plan to delete objects, erase pixels and add new objects outside `unavailable` pixels, as one step."""
     to_id, classes, _ = match_classes(new, document.classes, document)
-    items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable, document.hw)
+    made = make_items(new, document.next_id, to_id, source, model or new.head, unavailable, document.hw)
+    in_file = document.journal is not None and len(new.objects) > MAX_IN_JOURNAL
+    items: Sequence[Item] = tuple(islice(made, 1 if in_file else None))
     if not items and not deleted and not erased:
         return None
     file = None
-    if document.journal is not None and len(items) > MAX_IN_JOURNAL:
-        file = write_objects(document.journal, items)
-    add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None, file)
+    if document.journal is not None and in_file and items:
+        file, items = write_objects(document.journal, chain(items, made), document.hw)
+    add = Add(items, classes if items and classes != document.classes.snapshot else None, file)
     # A plain addition is a single operation, which keeps the journal short.
     before = (*((Delete(deleted),) if deleted else ()), *map(Erase, erased))
     return Batch((*before, add), label(add) if items else "the automatic result") if before else add

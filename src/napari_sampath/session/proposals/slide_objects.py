@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ...arrays import BoolArray, IntArray
     from ...formats.maps.slide_result import SlideResult
 
-_REPORT, _BATCH = 64, 256
-"""Number of objects that are read between two reports, and that are added to a document at once."""
+_BATCH = 256
+"""Number of objects that are added to a document at once."""
 _TILE_PX = 2048
 """Side of the tiles of the result that are read at once; larger objects are read one by one."""
 
@@ -31,7 +31,7 @@ _TILE_PX = 2048
 def slide_objects_in_job(
     result: SlideResult, head: str, box: Box | None = None, classes: Collection[str] | None = None
 ) -> Job[NewObjects]:
-    """Make a job that reads objects of a result with all their pixels.
+    """Make a job that chooses objects of a result; their pixels are read when they are added.
 
     Args:
         result: The result, with objects.
@@ -59,12 +59,10 @@ def slide_objects_in_job(
     if classes is not None:
         wanted &= np.isin(objects.table.class_id, [names[name] for name in classes])
     rows = np.flatnonzero(wanted)
-    new = []
-    for done, obj in enumerate(_read_rows(objects, rows, result.factor)):
-        if done % _REPORT == 0:
-            yield Progress(done, len(rows), "Reading the objects", "objects")
-        new.append(obj)
-    return _new_objects(new, result, head, box)
+    yield Progress(0, 0, "Reading the objects")
+    new = _Rows(objects, rows, result.factor)
+    used = set(objects.table.class_id[rows].tolist())
+    return NewObjects(new, tuple(info for info in result.classes_of_head if info.id in used), head, box)
 
 
 def add_result_job(document: Document, result: SlideResult, head: str) -> Job[None]:
@@ -125,6 +123,22 @@ class UntouchedObjects:
         (new,) = _read_rows(self._objects, np.array([number - 1]), factor)
         rows, cols = new.mask.slices
         return _new_objects([new], self._result, self._head, (rows.start, cols.start, rows.stop, cols.stop))
+
+
+class _Rows(Sequence[NewObject]):
+    """The objects in rows of the table, read at each iteration; thousands of masks are never held at the same time."""
+
+    def __init__(self, objects: SlideObjects, rows: IntArray, factor: float) -> None:
+        self._objects, self._rows, self._factor = objects, rows, factor
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[NewObject]:
+        return _read_rows(self._objects, self._rows, self._factor)
 
 
 def _read_rows(objects: SlideObjects, rows: IntArray, factor: float) -> Iterator[NewObject]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, QTimer
 from qtpy.QtWidgets import QWidget
 
-from ...annotations import FlagName
+from ...annotations import AnnotatedObject, FlagName
 from ...arrays import ClassInfo
 from ...files.messages import plural
 from ..canvas.pixel_size import mpp_of
@@ -21,7 +21,7 @@ from ..common.status_line import StatusLine
 from ..viewer.annotator import Annotator
 from ..viewer.viewer_state import ViewerState
 from .cards import CardGrid
-from .filters import ObjectFilterForm
+from .filters import ObjectFilter, ObjectFilterForm
 from .table import AREA_UM2, HEADINGS, ObjectTable
 from .table_view import ObjectTableView, qt_sequence
 from .text_form import TextForm
@@ -43,8 +43,6 @@ CARDS_HINT = (
     "Show pictures of the proposals instead of the table, the most uncertain first: A accepts, R rejects, U marks as "
     "unsure, 1 to 9 changes the class"
 )
-ROWS = 4000
-"""Number of rows that are read at once; the window does not wait for more."""
 MIN_SELECTED = {"undo": 0, "merge": 2}
 """Name in `ACTIONS` -> minimum number of selected objects; 1 for the others."""
 
@@ -70,7 +68,6 @@ class ObjectsDock(Dock):
         self.cancel_on_close(self.text_form.runner, self.text_form.apply_queue.runner)
         self._shown: Annotator | None = None
         self._classes: tuple[ClassInfo, ...] = ()
-        self._changed_ids: set[int] = set()
         self._kept_selection: tuple[int, ...] = ()
         self._highlighted = False
         self._timer = QTimer(self)
@@ -240,18 +237,12 @@ class ObjectsDock(Dock):
             annotator.tools.highlight.show([box])
             self._highlighted = True
 
-    def _on_objects(self, ids: frozenset[int]) -> None:
+    def _on_objects(self) -> None:
         # The table is updated later, so that a commit does not wait for it.
-        self._changed_ids |= ids
         self._timer.start()
 
     def _update_rows(self) -> None:
-        ids = set(islice(self._changed_ids, ROWS))
-        self._changed_ids -= ids
-        self.model.update_objects(ids, more=bool(self._changed_ids))
-        if self._changed_ids:
-            self._timer.start()
-            return
+        self.model.update_objects()
         self.cards.refresh()
         self._show_count()
         self._highlight()
@@ -263,15 +254,19 @@ class ObjectsDock(Dock):
             return
         self._classes = session.classes.snapshot
         self.filters.show_classes(self._classes)
-        is_large = len(session.document.objects) > ROWS
-        self._changed_ids = self._changed_ids | session.document.objects.keys() if is_large else set()
-        self.model.use(session, read=not is_large)
-        if is_large:
-            self._timer.start()
-        self._apply_filter()
+        self.model.accepts = self._accepts()
+        self.model.use(session)
+        self._show_filtered()
 
     def _apply_filter(self) -> None:
-        self.model.filter(self.filters.value().accepts)
+        self.model.filter(self._accepts())
+        self._show_filtered()
+
+    def _accepts(self) -> Callable[[AnnotatedObject], bool] | None:
+        wanted = self.filters.value()
+        return None if wanted == ObjectFilter() else wanted.accepts
+
+    def _show_filtered(self) -> None:
         if self.cards.isVisible():
             self.cards.use(self.state.session, self.filters.value().class_id)
         self._show_count()
@@ -294,7 +289,8 @@ class ObjectsDock(Dock):
         """Move the camera to an object without zooming."""
         annotator = self.state.annotator
         if annotator is not None and index.row() < len(self.model.rows):
-            self._look_at(annotator, self.model.rows[index.row()].centre_rc)
+            box = self.model.rows[index.row()].box
+            self._look_at(annotator, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
 
     @staticmethod
     def _look_at(annotator: Annotator, centre_rc: tuple[float, float]) -> None:

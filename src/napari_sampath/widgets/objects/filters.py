@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QWidget
 
+from ...annotations import AnnotatedObject
 from ...arrays import ClassInfo
-from ...session import ObjectRow
 from ..common.controls import SPACING_PX, check_box, combo_box, select, set_checked, set_items
 from .table import SOURCES
 
@@ -25,7 +25,7 @@ class ObjectFilter:
     unreviewed: bool = False
     """Whether to show only objects that are not reviewed yet."""
 
-    def accepts(self, row: ObjectRow) -> bool:
+    def accepts(self, row: AnnotatedObject) -> bool:
         """Return whether the table shows an object."""
         return (
             self.class_id in (None, row.class_id)

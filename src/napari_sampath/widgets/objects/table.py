@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
 from qtpy.QtGui import QIcon
 
-from ...session import Column, ObjectRow, Session, sort_rows
+from ...annotations import AnnotatedObject
+from ...session import Column, Session, sort_rows
 from ..common.pixmaps import swatch
 
 SOURCES = {
@@ -33,18 +34,18 @@ class Heading:
     title: str
     tooltip: str
     column: Column
-    text: Callable[[ObjectRow], str] = lambda _row: ""
+    text: Callable[[AnnotatedObject], str] = lambda _row: ""
     number: bool = False
 
 
-def _created(row: ObjectRow) -> str:
+def _created(row: AnnotatedObject) -> str:
     return datetime.datetime.fromisoformat(row.created).astimezone().strftime("%d %b %H:%M")
 
 
 CLASS, AREA, AREA_UM2, SCORE, REVIEWED, UNSURE = range(6)
 
 HEADINGS = (
-    Heading("Class", "Class of the object", "class_name", lambda row: row.class_name),
+    Heading("Class", "Class of the object", "class_name"),
     Heading("Area px", "Area in pixels", "area_px", lambda row: f"{row.area_px:,}", True),
     Heading("µm²", "Area in square micrometres, from the scale of the image layer", "area_px", number=True),
     Heading(
@@ -66,8 +67,8 @@ HEADINGS = (
 class ObjectTable(QAbstractTableModel):
     """One row for each object of a session.
 
-    Only changed objects are read again, so that an update is fast even with thousands of objects. The model never
-    changes the session.
+    It shows the records of the document, without a copy, so that an update is fast even with 100,000 objects. The model
+    never changes the session.
     """
 
     flag_requested = Signal(int, str, bool)
@@ -77,52 +78,35 @@ class ObjectTable(QAbstractTableModel):
         super().__init__(parent)
         self.mpp: float | None = None
         """Micrometres per pixel; None if unknown."""
-        self.rows: list[ObjectRow] = []
-        """The visible rows, in the order of the table."""
+        self.rows: list[AnnotatedObject] = []
+        """The records of the visible rows, in the order of the table."""
         self._session: Session | None = None
-        self._all: dict[int, ObjectRow] = {}
+        self._names: dict[int, str] = {}
         self._icons: dict[int, QIcon] = {}
-        self._accepts: Callable[[ObjectRow], bool] | None = None
+        self.accepts: Callable[[AnnotatedObject], bool] | None = None
+        """Returns True for the objects that are shown; None shows all. Change it with `filter`, or before `use`."""
         self._sorting: tuple[int, bool] = (len(HEADINGS) - 1, False)
 
     @property
     def total(self) -> int:
         """Number of objects, including those that are not shown."""
-        return len(self._all)
+        return 0 if self._session is None else len(self._session.document.objects)
 
-    def use(self, session: Session | None, read: bool = True) -> None:
-        """Show the objects of another session, or of the same one after its classes changed.
-
-        Without `read`, `update_objects` is called for all of them afterwards.
-        """
-        rows = self._all if session is self._session else {}
+    def use(self, session: Session | None) -> None:
+        """Show the objects of another session, or of the same one after its classes changed."""
         self._session = session
         classes = () if session is None else session.classes
         self._icons = {info.id: swatch(info.color) for info in classes}
-        if session is not None and read:
-            rows = {row.id: row for row in session.objects.rows()}
-        self._all = {} if session is None else rows
+        self._names = {info.id: info.name for info in classes}
         self._arrange(reset=True)
 
-    def update_objects(self, ids: Iterable[int], more: bool = False) -> None:
-        """Read objects of the session again; deleted objects are removed from the table.
+    def update_objects(self) -> None:
+        """Show the objects of the session again after they changed."""
+        self._arrange()
 
-        With `more`, the table is shown again by a later call.
-        """
-        if self._session is None:
-            return
-        for object_id in ids:
-            row = self._session.objects.row(object_id)
-            if row is None:
-                self._all.pop(object_id, None)
-            else:
-                self._all[object_id] = row
-        if not more:
-            self._arrange()
-
-    def filter(self, accepts: Callable[[ObjectRow], bool]) -> None:
-        """Show only the objects for which `accepts` returns True."""
-        self._accepts = accepts
+    def filter(self, accepts: Callable[[AnnotatedObject], bool] | None) -> None:
+        """Show only the objects for which `accepts` returns True; all if it is None."""
+        self.accepts = accepts
         self._arrange()
 
     def row_of(self, object_id: int) -> int | None:
@@ -136,8 +120,10 @@ class ObjectTable(QAbstractTableModel):
             self._arrange()
 
     def _arrange(self, reset: bool = False) -> None:
-        column, descending = self._sorting
-        rows = sort_rows(filter(self._accepts, self._all.values()), HEADINGS[column].column, descending)
+        column, descending = HEADINGS[self._sorting[0]].column, self._sorting[1]
+        objects = () if self._session is None else self._session.document.objects.values()
+        accepted = objects if self.accepts is None else filter(self.accepts, objects)
+        rows = sort_rows(accepted, column, descending, self._names)
         if not reset and [row.id for row in rows] == [row.id for row in self.rows]:
             self.rows = rows
             if rows:
@@ -173,7 +159,7 @@ class ObjectTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             if column == AREA_UM2:
                 return "" if self.mpp is None else f"{row.area_px * self.mpp**2:,.1f}"
-            return HEADINGS[column].text(row)
+            return self._names.get(row.class_id, "") if column == CLASS else HEADINGS[column].text(row)
         if role == Qt.ItemDataRole.DecorationRole and column == CLASS:
             return self._icons.get(row.class_id)
         if role == Qt.ItemDataRole.CheckStateRole and column in (REVIEWED, UNSURE):
