@@ -35,7 +35,13 @@ from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.predict.instances import split_touching
 from napari_sampath.predict.instances.label_map import number_map
 from napari_sampath.predict.instances.resolve_outlines import choose_outlines
-from napari_sampath.predict.instances.split_touching import HeadObject, split, split_mask, split_segmentation
+from napari_sampath.predict.instances.split_touching import (
+    HeadObject,
+    split,
+    split_class_map,
+    split_mask,
+    split_segmentation,
+)
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.tiling import tiles
 from napari_sampath.training.data.depth import object_depth
@@ -88,6 +94,22 @@ def test_depth_separates_objects_without_a_neck() -> None:
     assert sorted((part.row, part.col, part.area_px) for part in parts) == [(10, 10, 800), (10, 30, 800)]
     assert len(list(split_mask(numbers > 0, InstanceSettings(neck=0), depth))) == 1
     assert len(list(split_mask(numbers > 0, InstanceSettings(min_area_px=900), depth))) == 1
+
+
+def test_uncertain_objects_are_dropped_where_the_head_predicts_depth() -> None:
+    numbers = np.zeros((40, 80), np.int32)
+    numbers[5:35, 5:35], numbers[5:35, 45:75] = 1, 2
+    labels, confidence = (numbers > 0).astype(np.uint8), np.choose(numbers, (0.99, 0.95, 0.6))
+    depth = object_depth(numbers)
+
+    def scores(**values: float) -> list[float]:
+        found = split_class_map(labels, confidence, InstanceSettings(**values), depth=depth)
+        return [round(obj.score, 2) for obj in found]
+
+    assert scores() == [0.95]
+    assert scores(min_score=0.5) == [0.95, 0.6]
+    assert scores(neck=0) == [0.95, 0.6], "not separated"
+    assert len(list(split_class_map(labels, confidence, DEFAULTS))) == 2, "a head without depth"
 
 
 @settings(max_examples=30, deadline=None)

@@ -26,6 +26,9 @@ class InstanceSettings:
     smoothing: float = setting(0.1, min=0, max=1)
     """Smoothing of the distance transform before its maxima are located, as a fraction of half the maximum width, 0 to
     1."""
+    min_score: float = setting(0.7, min=0, max=1)
+    """Objects whose mean probability is lower are dropped, 0 to 1; only on images, for heads that separate touching
+    objects themselves, such as `nucleus-instance` (chosen on its training images)."""
     agreement: float = setting(0.5, min=0, max=1)
     """The model's outline of an object is used if its IoU with the head's outline is at least this, 0 to 1; otherwise
     the head's outline is kept."""

@@ -82,9 +82,11 @@ def split_class_map(
         depth: (H, W) depth of each pixel in its object, 0..1, if the head predicts it.
 
     Yields:
-        The objects, ordered by class, without overlap, in image coordinates.
+        The objects, ordered by class, without overlap, in image coordinates. With a depth, only those whose mean
+        probability is at least `min_score`.
     """
     top, left = origin_rc
+    min_score = settings.min_score if depth is not None and settings.neck > 0 else 0.0
     for class_id in map(int, np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1):
         of_class = labels == class_id
         threshold = (thresholds or {}).get(class_id, settings.threshold)
@@ -92,7 +94,8 @@ def split_class_map(
             of_class &= confidence >= threshold
         for mask in split_mask(of_class, settings, depth):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
-            yield HeadObject(LocalMask(mask.row + top, mask.col + left, mask.bitmap), class_id, score)
+            if score >= min_score:
+                yield HeadObject(LocalMask(mask.row + top, mask.col + left, mask.bitmap), class_id, score)
 
 
 def split_mask(

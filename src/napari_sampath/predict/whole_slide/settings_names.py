@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def settings_name(settings: InstanceSettings) -> str:
     """Return a name for the settings that the objects of the head depend on: 16 hex digits."""
     values = asdict(settings)
-    for name in ("agreement", "outlines"):  # They concern the outlines of the prompt decoder.
+    # These concern the outlines of the prompt decoder, or the depth, which slides do not use.
+    for name in ("agreement", "outlines", "min_score"):
         del values[name]
     return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:16]
 
