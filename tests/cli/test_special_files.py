@@ -53,6 +53,7 @@ READ = {
     "slide slide": "slide info {bad}",
     "train data": "train --data {bad} -o {out}.safetensors",
     "train also": "train --data {set} --also {bad} -o {out}.safetensors",
+    "train start": "train --data {set} -o {out}.safetensors --start {bad}",
     "train weights": "train --data {set} -o {out}.safetensors --model sam --weights {bad}",
     "evaluate head": "evaluate --data {set} --head {bad}",
     "evaluate data": "evaluate --data {bad} --head gland-cnn",

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.encoders import list_encoders
-from napari_sampath.errors import ConfigError, StorageError, UnknownNameError
+from napari_sampath.errors import ConfigError, StorageError, UnknownNameError, WeightsError
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.heads import load_head, registry
 from napari_sampath.jobs import run
@@ -157,6 +157,18 @@ class TestResume:
         ).stdout.split()
         assert float(done[0]) >= 4
         assert parts.read_bytes() == whole.read_bytes()
+
+    def test_training_starts_with_the_weights_of_a_head(self, trained, tmp_path):
+        (folder, head), path = trained, tmp_path / "h.safetensors"
+        first = head()
+        config = dataclasses.replace(RECIPE, start=str(first), learning_rate=1e-12, weight_decay=0, epochs=1)
+        train(open_dataset(folder), "cnn", config, patch_model(), path)
+        for name, values in load_head(first).head.named_parameters():
+            torch.testing.assert_close(load_head(path).head.get_parameter(name), values, atol=1e-3, rtol=1e-3)
+        assert load_head(path).metadata.training["start"] == first.stem
+        other = dataclasses.replace(config, head_arguments={"top_channel": 8})
+        with pytest.raises(WeightsError, match=r"The head 'h' \('cnn', 2 classes\) does not fit a new head"):
+            train(open_dataset(folder), "cnn", other, patch_model(), tmp_path / "other.safetensors")
 
     def test_other_settings_or_labels_start_anew(self, folder, tmp_path):
         path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"

@@ -82,6 +82,9 @@ class TrainingConfig:
     """Whether the weights are stored as float16, which halves the file size and does not change results noticeably."""
     seed: int = setting(0, min=0)
     """Random seed; the same seed on the same machine gives the same head."""
+    start: str = ""
+    """Head with which training starts: a file or the name of a shipped one, of the same kind, with the same encoder and
+    number of classes. New weights are used if it is left out."""
     head_arguments: Mapping[str, Argument] = field(default_factory=dict)
     """Arguments of the head, such as `depth` and `top_channel` for "cnn"."""
     loss_arguments: Mapping[str, float | bool] = field(default_factory=dict)

@@ -18,8 +18,8 @@ import torch
 
 from ...arrays import GRID, IMAGE
 from ...config import load_config, resolve_device
-from ...errors import ConfigError
-from ...heads import EncoderRef, Head, Metadata, create, registry, save_bundle
+from ...errors import ConfigError, WeightsError
+from ...heads import EncoderRef, Head, LoadedHead, Metadata, create, load_head, registry, save_bundle
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
 from ...predict.foreign.statistics import KEY as STATISTICS_KEY
@@ -249,7 +249,23 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
         network.init_from_sam(None if model.decoder is None else model.decoder.state_dict())
+    if config.start:
+        _start_with(network, load_head(config.start), model)
     return network.to(model.device)
+
+
+def _start_with(network: Head, start: LoadedHead, model: Model) -> None:
+    """Load the weights of a trained head."""
+    encoder = model.encoder
+    start.check_encoder(model.name, encoder.weights_digest, encoder.preprocessing_version)
+    try:
+        network.load_state_dict(start.head.state_dict())
+    except RuntimeError:
+        raise WeightsError(
+            f"The head '{start.name}' ('{start.head.kind}', {len(start.classes)} classes) does not fit a new head "
+            f"('{network.kind}', {len(network.classes)} classes); give one of the same kind, with the same arguments "
+            "and number of classes, or start with new weights."
+        ) from None
 
 
 def _fingerprint(
@@ -265,6 +281,9 @@ def _fingerprint(
             digest.update(tile.sample.stratum.encode())
             digest.update(tile.targets.tobytes())
     digest.update(model.encoder.weights_digest.encode())
+    if config.start:
+        for values in network.state_dict().values():
+            digest.update(values.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -273,6 +292,7 @@ def _recipe(config: TrainingConfig) -> dict[str, object]:
     return {
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
         "drops": list(config.drops),
+        "start": Path(config.start).stem,
         "head_arguments": dict(config.head_arguments),
         "loss_arguments": dict(config.loss_arguments),
     }
