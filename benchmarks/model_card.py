@@ -101,11 +101,12 @@ _LIMITS = """\
   its other mistakes are missed nuclei, false ones and rough outlines, also on the training images. Not better there:
   tiles of half the side, alone (PQ 0.299 and 0.475) or averaged with whole ones (0.362 and 0.517), another threshold or
   depth, and the decoder's outlines only where its predicted IoU is high (at most 0.007 more).
-- Which of the three answers to a point is the best is not what limits glands, but nuclei: on 568 objects of training
+- Choosing another of the three answers to a point would help nuclei more than glands: on 568 objects of training
   images, a perfect choice would raise the mean IoU from 0.804 to 0.825 on glands, from 0.673 to 0.749 on nuclei of
-  BBBC038 and from 0.570 to 0.702 on those of TNBC. No rule found it: by area, stability, or a regression on these and
-  the predicted IoU, cross-validated over cases. Decoding the point with the box of the first answer raises large
-  glands from 0.645 to 0.677, but lowers nuclei by 0.02 to 0.03; it is not done.
+  BBBC038 and from 0.570 to 0.702 on those of TNBC. No rule found it: by area, stability, or a regression on these
+  and the predicted IoU, cross-validated over cases. Decoding the point again, with the box of the first answer,
+  raises large glands from 0.645 to 0.677 (0.620 to 0.655 on 49 of the validation images), but lowers nuclei by 0.02
+  to 0.03; it is not done yet.
 - Training the prompt encoder and mask decoder of `sampath-tiny` for 450 more steps, also on TNBC, with the encoder
   frozen, was not adopted: one point rose from 0.642 to 0.666 on TNBC and from 0.615 to 0.619 on BBBC038, but fell from
   0.833 to 0.823 on glands and from 0.591 to 0.577 on large ones; boxes changed by less than 0.005.
