@@ -50,6 +50,8 @@ NOT_RUN = {
 }
 """Part of a command -> why it does not run here; its words are parsed in tests/cli/test_readme.py all the same."""
 FEW_EPOCHS = "--epochs", "2"
+SIDES = 256, 256
+"""Size of the images of a project; a head reads other images in tiles of this size."""
 RUN_ELSEWHERE = ("README.md", "cluster.md")
 """Pages whose commands tests/cli/test_readme.py and tests/docs/test_cluster_and_server_pages.py run."""
 OTHER_PROGRAMS = {"napari", "conda", "hf", "ssh", "dask", "sudo", "torchrun", "export", "for", "done"}
@@ -110,13 +112,13 @@ def annotated_project(name: str) -> None:
     project = Project.create(name, classes=classes)
     Path("scans").mkdir(exist_ok=True)
     for number, image in enumerate(("case 7 a", "case 7 b", "case 8")):
-        pixels, disc = disc_image(number)
+        pixels, disc = disc_image(number, SIDES)
         Image.fromarray(pixels).save(f"scans/{image}.png")
         file = Path(f"scans/{image}.png").resolve()
-        project.add(pixel_digest(pixels), (96, 96), image, file, slide=image[:6], mpp=0.5)
+        project.add(pixel_digest(pixels), SIDES, image, file, slide=image[:6], mpp=0.5)
         session = Session(pixels, image, None, project.classes, journal_path(pixels, sessions_folder()))
         session.paint_mask(LocalMask(0, 0, disc.astype(np.bool_)), 1)
-        session.area.mark((0, 0, 96, 96))
+        session.area.mark((0, 0, *SIDES))
         run(session.files.save_job(name, image[:6], 0.5))
         session.close()
 
