@@ -140,11 +140,13 @@ class Model:
             else (Features({}, self.encoder.adapt_frame(frame), self.name) for frame in frames)
         )
         for features in encoded:
-            frame, maps = features.frame, dict(features.maps)
-            if IMAGE in names:
-                window = read_window(pixels, frame)
-                maps[IMAGE] = self.encoder.preprocess(window, window_frame(window, frame))
-            yield Features(maps, frame, self.name)
+            yield self.with_image(features, pixels) if IMAGE in names else features
+
+    def with_image(self, features: Features, image: Any) -> Features:
+        """Return the features of a tile with the input image as a further map."""
+        window = read_window(image, features.frame)
+        pixels = self.encoder.preprocess(window, window_frame(window, features.frame))
+        return Features({**features.maps, IMAGE: pixels}, features.frame, self.name)
 
     def encode_tiles(
         self, image: Any, frames: Iterable[Frame], batch: int | None = None, in_memory: bool = True

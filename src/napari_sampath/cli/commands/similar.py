@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     """Find similar objects and write an instance map; the given objects have the first numbers."""
     from ...predict.similar.find_similar import find_similar_job
+    from ...predict.similar.nuclei import NucleusFinder
     from ...predict.similar.settings import SimilarSettings
 
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
@@ -68,8 +70,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
     exemplars, rejected = (
         [_outline(place, image, model) for place in places] for places in (args.object, args.reject)
     )
+    tile = partial(model.encode, image.pixels)
     result = output.run(
-        find_similar_job(hw, exemplars, model, lambda frame: model.encode(image.pixels, frame), rejected)
+        find_similar_job(hw, exemplars, model, tile, rejected, nuclei=NucleusFinder(model, image.pixels))
     )
     found = result.select(settings)
     ids = number_map([*exemplars, *(obj.mask for obj in found)], hw)

@@ -1,7 +1,8 @@
 """Find all objects that look like given exemplars, without training.
 
 The features that are cached for prompts are compared with those of the exemplars and of the background. Peaks of the
-similarity become point prompts, whose masks are filtered by similarity, size and overlap.
+similarity become point prompts, whose masks are filtered by similarity, size and overlap. If the exemplars are nuclei,
+those of the shipped head for nuclei are the candidates instead.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from ...geometry import Frame
 from ...jobs import Job, Progress, run
 from ...tiling import high_resolution_px, tile_for, tiles
 from ..model import as_pixels
+from .nuclei import NucleusFinder
 from .prototypes import mean_feature, measure_prototypes, unit_cells
 from .selection import SimilarResult
 from .settings import SimilarSettings
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 SMALL_PX = 96.0
 """Diameter of exemplars, in pixels of the encoder's input, below which high-resolution tiles are searched."""
+SMALL_NUCLEUS_PX, LARGE_NUCLEUS_PX = 28.0, 160.0
+"""Diameters of exemplars in the same unit: below the first, the head for nuclei reads high-resolution tiles; above the
+second, it is not used, because it was trained on smaller nuclei."""
 
 Box = tuple[int, int, int, int]
 Tiles = Callable[[Frame], "Features"]
@@ -48,6 +54,10 @@ class Exemplars:
     """Geometric mean area in pixels."""
     diameter_px: float
     """Largest side of a bounding box, in pixels."""
+    high_resolution: bool
+    """Whether high-resolution tiles are searched."""
+    nuclei: bool = False
+    """Whether the head for nuclei finds the exemplars, so that its nuclei are the candidates."""
 
 
 def find_similar(
@@ -78,7 +88,8 @@ def find_similar(
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     own, others = [_local(mask, hw) for mask in exemplars], [_local(mask, hw) for mask in rejected]
-    result = run(find_similar_job(hw, own, model, lambda frame: model.encode(pixels, frame), others, within))
+    tile = partial(model.encode, pixels)
+    result = run(find_similar_job(hw, own, model, tile, others, within, NucleusFinder(model, pixels)))
     return result.select(settings)
 
 
@@ -89,6 +100,7 @@ def find_similar_job(
     tile: Tiles,
     rejected: Sequence[LocalMask] = (),
     within: Box | None = None,
+    nuclei: NucleusFinder | None = None,
 ) -> Job[SimilarResult]:
     """Make a job that searches an image and can be cancelled between batches of prompts.
 
@@ -99,26 +111,37 @@ def find_similar_job(
         tile: Function that returns the features of a tile.
         rejected: Masks of unwanted objects.
         within: Part (r0, c0, r1, c1) of the image to search.
+        nuclei: Finder of the nuclei of the image, which are the candidates if it finds most of the exemplars.
 
     Raises:
         PromptError: If there is no exemplar, or the model answers no prompts.
     """
     _check(exemplars, model)
-    measured = yield from measure_exemplars_job(hw, exemplars, tile, rejected)
-    candidates = yield from search_job(hw, measured, model, tile, within)
+    measured = yield from measure_exemplars_job(hw, exemplars, tile, rejected, nuclei)
+    candidates = yield from search_job(hw, measured, model, tile, within, nuclei)
     return SimilarResult(tuple(candidates), tuple(exemplars), measured.area_px, measured.prototypes)
 
 
 def measure_exemplars_job(
-    hw: tuple[int, int], exemplars: Sequence[LocalMask], tile: Tiles, rejected: Sequence[LocalMask] = ()
+    hw: tuple[int, int],
+    exemplars: Sequence[LocalMask],
+    tile: Tiles,
+    rejected: Sequence[LocalMask] = (),
+    nuclei: NucleusFinder | None = None,
 ) -> Job[Exemplars]:
     """Make a job that measures exemplars, on tiles of the same scale as in the search."""
     area = float(np.exp(np.mean(np.log([mask.area_px for mask in exemplars]))))
     diameter = float(max(mask.step * max(mask.bitmap.shape) for mask in exemplars))
-    high_resolution = _tile_px(hw, area) is not None
-    groups: dict[Frame, list[LocalMask]] = defaultdict(list)
-    for mask in exemplars:
-        groups[_tile_of(hw, mask, high_resolution)].append(mask)
+    standard = tiles(hw)[0]
+    input_px = 2 * float(np.sqrt(area / np.pi)) * max(standard.input_hw) / max(standard.hw)
+    finest = high_resolution_px(hw) is not None
+    are_nuclei = False
+    if nuclei is not None and input_px < LARGE_NUCLEUS_PX:
+        high_resolution = finest and input_px < SMALL_NUCLEUS_PX
+        are_nuclei = yield from _are_nuclei(hw, exemplars, tile, nuclei, high_resolution)
+    if not are_nuclei:
+        high_resolution = finest and input_px < SMALL_PX
+    groups = _by_tile(hw, exemplars, high_resolution)
     examples = []
     for done, (frame, masks) in enumerate(groups.items()):
         yield Progress(done, len(groups), "Reading the exemplars", "tiles")
@@ -130,16 +153,21 @@ def measure_exemplars_job(
             read = tile(_tile_of(hw, mask, high_resolution))
             features.append(mean_feature(unit_cells(read), mask, read.frame))
         prototypes = prototypes.rejecting(np.stack(features))
-    return Exemplars(prototypes, area, diameter)
+    return Exemplars(prototypes, area, diameter, high_resolution, are_nuclei)
 
 
 def search_job(
-    hw: tuple[int, int], exemplars: Exemplars, model: Model, tile: Tiles, within: Box | None = None
+    hw: tuple[int, int],
+    exemplars: Exemplars,
+    model: Model,
+    tile: Tiles,
+    within: Box | None = None,
+    nuclei: NucleusFinder | None = None,
 ) -> Job[list[SimilarObject]]:
     """Make a job that searches an image for objects like measured exemplars; arguments: see `find_similar_job`."""
     decoder = _decoder(model)
     box = within or (0, 0, *hw)
-    frames = search_tiles(hw, exemplars.area_px, exemplars.diameter_px)
+    frames = search_tiles(hw, exemplars.diameter_px, exemplars.high_resolution)
     parts = [
         (frame, _intersection(part, box)) for frame, part in zip(frames, own_parts(frames, hw), strict=True)
     ]
@@ -147,24 +175,29 @@ def search_job(
     found: list[SimilarObject] = []
     for done, (frame, part) in enumerate(parts):
         yield Progress(done, len(parts), "Finding similar objects", "tiles")
-        search = TileSearch(tile(frame), decoder, exemplars.prototypes, exemplars.area_px)
-        for batch in search.candidates(searched_part(frame, part, decoder.logits_px)):
+        features = tile(frame)
+        search = TileSearch(features, decoder, exemplars.prototypes, exemplars.area_px)
+        searched = searched_part(frame, part, decoder.logits_px)
+        if exemplars.nuclei and nuclei is not None:
+            found += search.similar_nuclei(nuclei.on_tile(features), searched)
+            continue
+        for batch in search.candidates(searched):
             found += batch
             yield Progress(done, len(parts), "Finding similar objects", "tiles")
     yield Progress(len(parts), len(parts), "Finding similar objects", "tiles")
     return found
 
 
-def search_tiles(hw: tuple[int, int], area_px: float, diameter_px: float) -> list[Frame]:
+def search_tiles(hw: tuple[int, int], diameter_px: float, high_resolution: bool) -> list[Frame]:
     """Cover an image with the tiles to search: high-resolution ones for small objects, larger ones for large objects.
 
     Args:
         hw: Size (H, W) of the image.
-        area_px: Mean area of the exemplars.
         diameter_px: Largest side of an exemplar; neighbouring tiles overlap by 4/3 of it if possible.
+        high_resolution: Whether the objects are small.
     """
-    side = _tile_px(hw, area_px)
     overlap = max(1, int(diameter_px * 4 / 3))
+    side = high_resolution_px(hw) if high_resolution else None
     if side is not None and overlap < side // 2:
         return tiles(hw, side, overlap)
     side = 1024
@@ -188,11 +221,30 @@ def own_parts(frames: Sequence[Frame], hw: tuple[int, int]) -> list[Box]:
     ]
 
 
-def _tile_px(hw: tuple[int, int], area_px: float) -> int | None:
-    """Return the side of high-resolution tiles if the exemplars are small on standard tiles."""
-    standard = tiles(hw)[0]
-    diameter = 2 * float(np.sqrt(area_px / np.pi)) * max(standard.input_hw) / max(standard.hw)
-    return high_resolution_px(hw) if diameter < SMALL_PX else None
+def _are_nuclei(
+    hw: tuple[int, int],
+    exemplars: Sequence[LocalMask],
+    tile: Tiles,
+    nuclei: NucleusFinder,
+    high_resolution: bool,
+) -> Job[bool]:
+    """Make a job that returns whether the head finds at least half of the exemplars."""
+    groups = _by_tile(hw, exemplars, high_resolution)
+    found = 0
+    for done, (frame, masks) in enumerate(groups.items()):
+        yield Progress(done, len(groups), "Reading the exemplars", "tiles")
+        features = tile(frame)
+        found += sum(nuclei.finds(mask, features) for mask in masks)
+    return 2 * found >= len(exemplars)
+
+
+def _by_tile(
+    hw: tuple[int, int], masks: Sequence[LocalMask], high_resolution: bool
+) -> dict[Frame, list[LocalMask]]:
+    groups: dict[Frame, list[LocalMask]] = defaultdict(list)
+    for mask in masks:
+        groups[_tile_of(hw, mask, high_resolution)].append(mask)
+    return groups
 
 
 def _tile_of(hw: tuple[int, int], mask: LocalMask, high_resolution: bool) -> Frame:

@@ -11,11 +11,11 @@ from ...errors import ConfigError
 class SimilarSettings:
     """Criteria for keeping candidates; changing them needs no new search."""
 
-    min_similarity: float = 0.55
+    min_similarity: float = 0.65
     """Minimum similarity to the exemplars; 0 is typical of the background, 1 of an exemplar."""
-    min_size: float = 0.3
+    min_size: float = 0.1
     """Minimum area, as a multiple of the exemplars' mean area."""
-    max_size: float = 3.5
+    max_size: float = 10.0
     """Maximum area, as a multiple of the exemplars' mean area."""
     max_overlap: float = 0.3
     """Maximum share of an object's pixels that more similar objects cover, 0..1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,21 +15,24 @@ from .prototypes import unit_cells
 from .windows import decode_points, window_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ...arrays import BoolArray, Features
     from ...geometry import Frame
     from ..decoder.prompt_decoder import PromptDecoder
+    from .nuclei import Nucleus
     from .prototypes import Prototypes
 
 SEED_SIMILARITY = 0.45
 """Minimum similarity at a seed."""
 _ROUNDS = 2
 """Number of rounds of seeds; later rounds place seeds where no mask has been found."""
+_NUCLEUS_PROBABILITY, _UNLIKE_SIZE_WEIGHT = 0.7, 0.05
+"""Minimum mean probability of a nucleus; higher by 0.05 if its area is e times that of the exemplars, or 1/e of it."""
 _SPACING = 0.6
 """Minimum distance between seeds, in radii of the exemplars; of seeds closer to each other, the best is used."""
 _SIZES = (0.15, 6.0)
-"""Range of the areas of candidates, in mean areas of the exemplars; wider than users can choose."""
+"""Range of the areas of candidates at points, in mean areas of the exemplars."""
 _EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
@@ -40,11 +43,12 @@ class SimilarObject:
     mask: LocalMask
     """The pixels, in image coordinates."""
     predicted_iou: float
-    """IoU that the decoder predicts for the mask."""
+    """IoU that the decoder predicts for the mask, or the mean probability of its pixels from the head for nuclei."""
     feature: FloatArray
     """(C,) mean feature inside the mask, a unit vector."""
     similarity: float
-    """Similarity: about 0 for background and 1 for exemplars; may lie slightly outside this range."""
+    """Similarity: about 0 for background and 1 for exemplars; may lie slightly outside this range. For a nucleus of the
+    head, the mean of it and of the probability."""
 
 
 class TileSearch:
@@ -102,6 +106,20 @@ class TileSearch:
                 start += len(batch)
                 yield [candidate for candidate in found if candidate.mask.bitmap.size]
 
+    def similar_nuclei(self, nuclei: Sequence[Nucleus], searched: BoolArray) -> list[SimilarObject]:
+        """Return the candidates among the nuclei of the tile whose centre is searched."""
+        found = []
+        for nucleus in nuclei:
+            part, inside = nucleus.grid.slices, nucleus.grid.bitmap
+            row, col = (int(at) for at in ndimage.center_of_mass(inside))
+            unlike = abs(float(np.log(np.count_nonzero(inside) / self._area)))
+            certain = nucleus.probability - _UNLIKE_SIZE_WEIGHT * unlike > _NUCLEUS_PROBABILITY
+            if searched[part][row, col] and certain:
+                inside = nucleus.grid.to_dense(self._map.shape)
+                obj = self._described(nucleus.mask, inside, nucleus.probability)
+                found.append(replace(obj, similarity=(obj.similarity + nucleus.probability) / 2))
+        return found
+
     def _similarity_map(self) -> FloatArray:
         """Return the similarity on the grid of the logits, (256, 256) float32; the padding is far below 0."""
         cells = self._prototypes.similarity(self._unit)
@@ -139,11 +157,13 @@ class TileSearch:
         free[rows, cols] = False
 
     def _candidate(self, logits: FloatArray, predicted_iou: float) -> SimilarObject:
-        mask = local_mask(self._frame, logits)
-        feature = _grid_weights(logits > 0) @ self._unit
+        return self._described(local_mask(self._frame, logits), logits > 0, predicted_iou)
+
+    def _described(self, mask: LocalMask, inside: BoolArray, predicted_iou: float) -> SimilarObject:
+        """Return a mask (256, 256) with its feature and similarity."""
+        feature = _grid_weights(inside) @ self._unit
         feature = (feature / max(float(np.linalg.norm(feature)), 1e-12)).astype(np.float32)
-        similarity = float(self._map[logits > 0].mean())
-        return SimilarObject(mask, predicted_iou, feature, similarity)
+        return SimilarObject(mask, predicted_iou, feature, float(self._map[inside].mean()))
 
 
 def searched_part(frame: Frame, box: tuple[int, int, int, int], logits_px: int) -> BoolArray:

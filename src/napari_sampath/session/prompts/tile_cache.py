@@ -36,7 +36,7 @@ class TileFeatures:
 
     def __init__(self, model: Model, image: UInt8Array | Slide, max_tiles: int = MAX_TILES) -> None:
         self.model = model
-        self._image = image
+        self.image = image
         self._max_tiles = max_tiles
         self._encoded: OrderedDict[Frame, Features] = OrderedDict()
         self._busy: dict[Frame, threading.Lock] = {}
@@ -64,7 +64,7 @@ class TileFeatures:
                     self._encoded.move_to_end(frame)
                     return features
             start = time.monotonic()
-            features = self.model.encode(self._image, frame)
+            features = self.model.encode(self.image, frame)
             with self._lock:
                 self._longest_s = max(self._longest_s, time.monotonic() - start)
                 self._encoded[frame] = features
@@ -75,7 +75,7 @@ class TileFeatures:
 
     def step_of(self, frame: Frame) -> int:
         """Return the step of the masks on a tile: 1 for images, and for slides that at which the tile is read."""
-        return step_of(frame) if isinstance(self._image, Slide) else 1
+        return step_of(frame) if isinstance(self.image, Slide) else 1
 
     @property
     def quick(self) -> bool:
@@ -105,9 +105,9 @@ class TileFeatures:
         Returns:
             The job; its result is the number of tiles.
         """
-        height, width = self._image.shape[:2]
+        height, width = self.image.shape[:2]
         centre = centre_rc or (height / 2, width / 2)
-        if isinstance(self._image, Slide):
+        if isinstance(self.image, Slide):
             row, col = (min(int(at), side) for at, side in zip(centre, (height, width), strict=True))
             return self.encode_job(slide_tiles_for((height, width), (row, col, row, col)))
         return self.encode_job(nearest_first(prompt_tiles((height, width)), centre)[:ahead])

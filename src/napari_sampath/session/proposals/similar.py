@@ -18,6 +18,7 @@ from .plan import plan_objects
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ...predict.similar.nuclei import NucleusFinder
     from ...predict.similar.selection import SimilarResult
     from ...predict.similar.settings import SimilarSettings
     from ...predict.similar.tile_search import SimilarObject
@@ -46,6 +47,7 @@ class SimilarSearch:
         self.class_id = 0
         """Class of the exemplars of the last search."""
         self._within: Box | None = None
+        self._nuclei: tuple[TileFeatures, NucleusFinder] | None = None
         self._model = ""
         self._offered: list[SimilarObject] = []
         self._rejected: list[SimilarObject] = []
@@ -83,7 +85,17 @@ class SimilarSearch:
             )
         masks = [document.pixels(document.record(number).id) for number in chosen]
         rejected = [obj.mask for obj in self.rejected()] if class_id == self.class_id else []
-        return find_similar_job(document.hw, masks, tiles.model, tiles.get, rejected, within)
+        return find_similar_job(
+            document.hw, masks, tiles.model, tiles.get, rejected, within, self._nuclei_of(tiles)
+        )
+
+    def _nuclei_of(self, tiles: TileFeatures) -> NucleusFinder:
+        """Return the finder of the nuclei of the image, which keeps them for further searches."""
+        from ...predict.similar.nuclei import NucleusFinder
+
+        if self._nuclei is None or self._nuclei[0] is not tiles:
+            self._nuclei = tiles, NucleusFinder(tiles.model, tiles.image)
+        return self._nuclei[1]
 
     def use(self, result: SimilarResult, class_id: int, within: Box | None = None) -> None:
         """Store the result of `job`, so that `propose` can choose among its candidates."""

@@ -33,7 +33,7 @@ SLIDER_HINT = (
     "Minimum similarity of proposed objects; moving the slider needs no new search, and objects that look like "
     "proposals that you deleted are left out"
 )
-PERCENT = 55
+PERCENT = 65
 
 
 class SimilarForm(QWidget):
