@@ -160,7 +160,8 @@ def test_each_pixel_is_searched_once(hw: tuple[int, int], diameter: int) -> None
 
 
 def test_small_exemplars_are_searched_on_high_resolution_tiles(model: Model) -> None:
-    assert search_tiles((1024, 1024), 20, True)[0].height == 512
+    assert [frame.height for frame in search_tiles((1024, 1024), 20, True)] == [525] * 4
+    assert search_tiles((4000, 4000), 20, True)[0].height == 512
     assert search_tiles((1024, 1024), 200, False)[0].height == 1024
     image = np.tile(tissue(), (2, 2, 1))
     for radius, high_resolution in ((14, True), (40, False)):

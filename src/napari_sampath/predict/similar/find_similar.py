@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 SMALL_PX = 96.0
 """Diameter of exemplars, in pixels of the encoder's input, below which high-resolution tiles are searched."""
 SMALL_NUCLEUS_PX, LARGE_NUCLEUS_PX = 28.0, 160.0
-"""Diameters of exemplars in the same unit: below the first, the head for nuclei reads high-resolution tiles; above the
-second, it is not used, because it was trained on smaller nuclei."""
+"""Diameters of exemplars in the same unit: below the first, the head for nuclei reads high-resolution tiles, unless the
+image is so small that standard tiles are enlarged; above the second, it is not used: it was trained on smaller nuclei."""
+ENLARGED = 1.25
+"""Pixels of the encoder's input for each pixel of the image from which on a tile counts as enlarged."""
 
 Box = tuple[int, int, int, int]
 Tiles = Callable[[Frame], "Features"]
@@ -133,11 +135,12 @@ def measure_exemplars_job(
     area = float(np.exp(np.mean(np.log([mask.area_px for mask in exemplars]))))
     diameter = float(max(mask.step * max(mask.bitmap.shape) for mask in exemplars))
     standard = tiles(hw)[0]
-    input_px = 2 * float(np.sqrt(area / np.pi)) * max(standard.input_hw) / max(standard.hw)
+    scale = max(standard.input_hw) / max(standard.hw)
+    input_px = 2 * float(np.sqrt(area / np.pi)) * scale
     finest = high_resolution_px(hw) is not None
     are_nuclei = False
     if nuclei is not None and input_px < LARGE_NUCLEUS_PX:
-        high_resolution = finest and input_px < SMALL_NUCLEUS_PX
+        high_resolution = finest and scale < ENLARGED and input_px < SMALL_NUCLEUS_PX
         are_nuclei = yield from _are_nuclei(hw, exemplars, tile, nuclei, high_resolution)
     if not are_nuclei:
         high_resolution = finest and input_px < SMALL_PX
@@ -199,7 +202,8 @@ def search_tiles(hw: tuple[int, int], diameter_px: float, high_resolution: bool)
     overlap = max(1, int(diameter_px * 4 / 3))
     side = high_resolution_px(hw) if high_resolution else None
     if side is not None and overlap < side // 2:
-        return tiles(hw, side, overlap)
+        # With half of the overlap added, two tiles along each side cover an image that is one standard tile.
+        return tiles(hw, side + (-(-overlap // 2) if max(hw) <= 2 * side else 0), overlap)
     side = 1024
     while side < max(hw) and overlap > side // 2:
         side *= 2
