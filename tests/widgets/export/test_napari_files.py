@@ -158,8 +158,11 @@ def test_other_json_files_are_left_to_other_readers(text: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.tiff", "a.npy", "a.zarr", "a.bmp"])
 def test_ordinary_images_have_no_second_reader(name: str) -> None:
     manager = PluginManager()
-    manager.register(PluginManifest.from_distribution("napari-sampath"))
-    assert list(manager.iter_compatible_readers([name])) == []
+    # npe2 0.10 takes napari 0.10 for an old version, for which it registers the installed plugins itself.
+    if not any(manifest.name == "napari-sampath" for manifest in manager.iter_manifests()):
+        manager.register(PluginManifest.from_distribution("napari-sampath"))
+    readers = [reader.plugin_name for reader in manager.iter_compatible_readers([name])]
+    assert "napari-sampath" not in readers
 
 
 @pytest.mark.gui
