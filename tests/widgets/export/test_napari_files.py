@@ -182,18 +182,20 @@ def test_file_menu_of_a_real_viewer(viewer: Any, tmp_path: Path) -> None:
 
 @pytest.mark.gui
 @pytest.mark.parametrize(
-    ("menu", "command"),
+    ("menu", "command", "name"),
     [
-        ("napari/layers/annotate", "annotate"),
-        ("napari/layers/segment", "segment"),
-        ("napari/layers/measure", "objects"),
-        ("napari/file/io_utilities", "export"),
+        ("napari/layers/annotate", "annotate", "Annotate"),
+        ("napari/layers/segment", "segment", "Auto-segment"),
+        ("napari/layers/measure", "objects", "Objects"),
+        ("napari/file/io_utilities", "export", "Export"),
     ],
 )
-def test_menus_of_napari_lead_to_the_docks(viewer: Any, menu: str, command: str) -> None:
+def test_menus_of_napari_lead_to_the_docks(viewer: Any, menu: str, command: str, name: str) -> None:
     from napari._app_model import get_app_model
 
     assert viewer
     items = get_app_model().menus.get_menu(menu)
     ids = {getattr(getattr(item, "command", None), "id", "") for item in items}
-    assert any(identifier.startswith(f"napari-sampath.{command}") for identifier in ids), ids
+    # napari 0.6 names the items after the docks.
+    prefixes = f"napari-sampath.{command}", f"napari-sampath:{name}"
+    assert any(identifier.startswith(prefixes) for identifier in ids), ids
