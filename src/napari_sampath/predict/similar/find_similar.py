@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 SMALL_PX = 96.0
 """Diameter of exemplars, in pixels of the encoder's input, below which high-resolution tiles are searched."""
-SMALL_NUCLEUS_PX, LARGE_NUCLEUS_PX = 28.0, 160.0
+SMALL_NUCLEUS_PX, LARGE_NUCLEUS_PX = 28.0, 90.0
 """Diameters of exemplars in the same unit: below the first, the head for nuclei reads high-resolution tiles, unless the
-image is so small that standard tiles are enlarged; above the second, it is not used: it was trained on smaller ones."""
+image is so small that standard tiles are enlarged; above the second, it is not used, because it also calls small glands
+of this size nuclei."""
 ENLARGED = 1.25
 """Pixels of the encoder's input for each pixel of the image from which on a tile counts as enlarged."""
 
