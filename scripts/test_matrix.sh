@@ -11,6 +11,8 @@ IFS=';' read -ra cases <<<"${CASES:-$default}"
 tests=(tests/widgets)
 [ $# -eq 0 ] || tests=("$@")
 failed=()
+# As in test.sh: single-threaded processes keep the cores busy.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 
 prepare() { # folder, napari, binding
     local python=$1/bin/python options=() napari=$2 binding=$3

@@ -66,7 +66,8 @@ _last_prompt = _LastPrompt()
 
 @functools.cache
 def _other_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "sampath-threads")
+    """Return one thread that lasts as long as the process."""
+    return ThreadPoolExecutor(1, "torch-thread-count")
 
 
 def free_cores() -> int:
