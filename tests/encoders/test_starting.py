@@ -21,6 +21,16 @@ sys.argv = ["sampath", "prompt", "a.png", "--point", "30,30", "-o", "b.png", "--
 assert main() == 0
 print("loaded:", *(name for name in ("torch._dynamo", "torchvision", "timm.models") if name in sys.modules))
 """
+HEADS = """
+import sys
+from napari_sampath.cli import main
+sys.argv = ["sampath", "models"]
+assert main() == 0
+from napari_sampath.heads import list_bundles, load_head
+for name in list_bundles():
+    load_head(name)
+print("loaded:", *(name for name in ("torch._dynamo", "torchvision", "timm") if name in sys.modules))
+"""
 LATER = """
 import sys
 from napari_sampath.cli.late_import import put_off
@@ -57,6 +67,10 @@ def run(program: str, folder: object) -> str:
 
 def test_a_prompt_imports_neither_torchvision_nor_timm(tmp_path: object) -> None:
     assert run(PROMPT, tmp_path).splitlines()[-1] == "loaded:"
+
+
+def test_heads_are_loaded_without_torchvision_timm_and_the_compiler(tmp_path: object) -> None:
+    assert run(HEADS, tmp_path).splitlines()[-1] == "loaded:"
 
 
 def test_segment_anything_stays_the_same_for_others(tmp_path: object) -> None:

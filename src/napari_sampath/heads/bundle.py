@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec, class_key
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
@@ -203,6 +204,18 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
     return path
 
 
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out normally distributed initial values: on the meta device, they make PyTorch import its compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (torch.Tensor.normal_, torch.nn.init.normal_):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 def load_head(source: str | Path) -> LoadedHead:
     """Load a shipped head by name, or a trained head from a file.
 
@@ -232,7 +245,7 @@ def load_head(source: str | Path) -> LoadedHead:
         description = from_json(_Description, _rename_background(content))
         metadata = description.metadata()
         # Build on the meta device, so that no memory is allocated however large the arguments are.
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutValues():
             head = create(
                 description.head.kind,
                 _check_spec(description.features),

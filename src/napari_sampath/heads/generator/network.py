@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import timm
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
@@ -180,10 +179,14 @@ def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
 
 def is_timm_model(name: str) -> bool:
     """Return True if timm defines the model itself; timm looks up other names on the internet or on disk."""
+    import timm  # imports torchvision, which takes longer than reading most heads
+
     return ":" not in name and timm.is_model(name)
 
 
 def _timm_backbone(name: str) -> tuple[nn.Module, list[int]]:
+    import timm
+
     try:
         if not is_timm_model(name):
             raise ValueError(name)
