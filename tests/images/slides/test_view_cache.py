@@ -15,7 +15,7 @@ from napari_sampath.images.slides import ArraySlide
 from napari_sampath.images.slides.slide import Box
 from napari_sampath.images.slides.view_cache import CHUNK_PX, ViewCache
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (5000, 6100, 3)).astype(np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (5000, 6100, 3), np.uint8)
 
 
 class SlowSlide(ArraySlide):
