@@ -26,8 +26,8 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.config import load_config
 from napari_sampath.jobs import run
 from napari_sampath.predict.similar.find_similar import find_similar_job
-from napari_sampath.predict.similar.nuclei import NucleusFinder
 from napari_sampath.predict.similar.settings import SimilarSettings
+from napari_sampath.predict.similar.shipped_heads import ShippedHeads
 from napari_sampath.store import Store
 from napari_sampath.training.data.instances import InstanceImage, read_instances
 
@@ -90,12 +90,12 @@ def measure(images: Sequence[InstanceImage], model: Model, draws: int) -> dict[i
         rng = np.random.default_rng(0)
         hw = (image.pixels.shape[0], image.pixels.shape[1])
 
-        tile, nuclei = partial(model.encode, image.pixels), NucleusFinder(model, image.pixels)
+        tile, heads = partial(model.encode, image.pixels), ShippedHeads(model, image.pixels)
         for count in EXEMPLARS:
             for _ in range(draws if len(truth) > count else 0):
                 chosen = {int(n) for n in rng.choice(len(truth), count, replace=False)}
                 exemplars = [truth[n] for n in chosen]
-                result = run(find_similar_job(hw, exemplars, model, tile, nuclei=nuclei))
+                result = run(find_similar_job(hw, exemplars, model, tile, heads=heads))
                 scores[count].add([obj.mask for obj in result.select(SimilarSettings())], truth, chosen)
         print(image.name, {count: round(scores[count].f1, 3) for count in scores}, file=sys.stderr)
     return scores
@@ -108,8 +108,8 @@ def cost(image: InstanceImage, model: Model, repeats: int = 3) -> tuple[float, i
     tile = cache(partial(model.encode, image.pixels))
 
     def search() -> SimilarResult:
-        nuclei = NucleusFinder(model, image.pixels)
-        return run(find_similar_job(hw, truth[:1], model, tile, nuclei=nuclei))
+        heads = ShippedHeads(model, image.pixels)
+        return run(find_similar_job(hw, truth[:1], model, tile, heads=heads))
 
     result = search()
     whole = model.encode(image.pixels)

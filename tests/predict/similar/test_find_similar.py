@@ -22,8 +22,8 @@ from napari_sampath.predict.similar.find_similar import (
     own_parts,
     search_tiles,
 )
-from napari_sampath.predict.similar.nuclei import NucleusFinder
-from napari_sampath.predict.similar.settings import SimilarSettings
+from napari_sampath.predict.similar.settings import CANDIDATE_HEADS, SimilarSettings
+from napari_sampath.predict.similar.shipped_heads import ShippedHeads
 from napari_sampath.predict.similar.windows import decode_points, window_side
 
 if TYPE_CHECKING:
@@ -35,12 +35,18 @@ if TYPE_CHECKING:
 HW = (256, 256)
 CENTRES = [(row, col) for row in (40, 100, 160, 220) for col in (40, 100, 160, 220)]
 RADIUS = 14
+GLAND_CENTRES = [(row, col) for row in (64, 192) for col in (64, 192)]
+NUCLEI, GLANDS = CANDIDATE_HEADS
 AREA = np.pi * RADIUS**2
 """Area of a nucleus in pixels of the image, and of the logits, which are as large as the image."""
 
 
 def nucleus(number: int) -> LocalMask:
     return disc(*CENTRES[number], RADIUS)
+
+
+def gland(number: int) -> LocalMask:
+    return disc(*GLAND_CENTRES[number], 42)
 
 
 def disc(row: int, col: int, radius: int) -> LocalMask:
@@ -54,6 +60,21 @@ def tissue() -> np.ndarray:
     image = np.full((*HW, 3), (225, 170, 205), np.float64)
     for number in range(len(CENTRES)):
         image[nucleus(number).to_dense(HW)] = (95, 60, 140)
+    return np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+
+
+def gland_tissue() -> np.ndarray:
+    """Glands on pink tissue: a pale lumen in a ring of purple nuclei, with noise."""
+    rng = np.random.default_rng(0)
+    image = np.full((*HW, 3), (225, 150, 195), np.float64)
+    for row, col in GLAND_CENTRES:
+        for radius, colour in (
+            (42, (200, 130, 185)),
+            (38, (120, 70, 150)),
+            (30, (185, 130, 185)),
+            (12, (240, 232, 240)),
+        ):
+            image[disc(row, col, radius).to_dense(HW)] = colour
     return np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
 
 
@@ -172,11 +193,11 @@ def test_small_exemplars_are_searched_on_high_resolution_tiles(model: Model) -> 
 
 def test_nuclei_of_the_head_are_the_candidates_for_a_nucleus(model: Model) -> None:
     image = np.tile(tissue(), (2, 2, 1))
-    finder, tile = NucleusFinder(model, image), partial(model.encode, image)
-    nuclei = finder.on_tile(tile(whole((512, 512))))
+    heads, tile = ShippedHeads(model, image), partial(model.encode, image)
+    nuclei = heads.on_tile(NUCLEI, tile(whole((512, 512))))
     assert all(0.5 <= found.probability <= 1 for found in nuclei)
     searched = run(
-        find_similar_job((512, 512), [nucleus(5)], model, tile, within=(0, 0, 256, 256), nuclei=finder)
+        find_similar_job((512, 512), [nucleus(5)], model, tile, within=(0, 0, 256, 256), heads=heads)
     )
     assert {id(obj.mask) for obj in searched.candidates} <= {id(found.mask) for found in nuclei}
     assert len(matches([obj.mask for obj in searched.candidates])) >= 12
@@ -188,20 +209,38 @@ def test_nuclei_of_the_head_are_the_candidates_for_a_nucleus(model: Model) -> No
 
 
 @pytest.mark.parametrize(("row", "radius"), [(70, 14), (128, 60)], ids=["tissue", "large"])
-def test_the_head_is_not_used_for_other_objects(model: Model, row: int, radius: int) -> None:
+def test_no_head_is_used_for_other_objects(model: Model, row: int, radius: int) -> None:
     image = np.tile(tissue(), (2, 2, 1))
-    finder, tile = NucleusFinder(model, image), partial(model.encode, image)
+    heads, tile = ShippedHeads(model, image), partial(model.encode, image)
     exemplar = disc(row, 70, radius)
-    assert not run(measure_exemplars_job((512, 512), [exemplar], tile, nuclei=finder)).nuclei
-    assert run(measure_exemplars_job((512, 512), [nucleus(5)], tile, nuclei=finder)).nuclei
+    assert run(measure_exemplars_job((512, 512), [exemplar], tile, heads=heads)).head is None
+    assert run(measure_exemplars_job((512, 512), [nucleus(5)], tile, heads=heads)).head == NUCLEI
 
 
-def test_a_model_that_the_head_was_not_trained_on_gets_no_nuclei(model: Model) -> None:
+def test_glands_of_the_head_are_the_candidates_for_a_gland(model: Model) -> None:
+    image = gland_tissue()
+    heads, tile = ShippedHeads(model, image), partial(model.encode, image)
+    result = run(find_similar_job(HW, [gland(0)], model, tile, heads=heads))
+    glands = heads.on_tile(GLANDS, tile(whole(HW)))
+    assert {id(obj.mask) for obj in result.candidates} <= {id(found.mask) for found in glands}
+    found = np.any([obj.mask.to_dense(HW) for obj in result.select()], axis=0)
+    for number in range(1, len(GLAND_CENTRES)):
+        other = gland(number).to_dense(HW)
+        assert (found & other).sum() > 0.5 * other.sum(), f"gland {number} is found"
+    # Half of a gland and the tissue between glands are not glands of the head.
+    half = gland(0).to_dense(HW)
+    half[GLAND_CENTRES[0][0] - 5 :] = False
+    between = disc(128, 128, 20)
+    for exemplar in (LocalMask.from_dense(half), between):
+        assert run(measure_exemplars_job(HW, [exemplar], tile, heads=heads)).head is None
+
+
+def test_a_model_that_the_head_was_not_trained_on_gets_no_objects(model: Model) -> None:
     features = model.encode(tissue(), whole(HW))
     other = ns.load_model("sampath-tiny", device="cpu")
     other.encoder.weights_digest = "other"
-    assert NucleusFinder(other, tissue()).on_tile(features) == []
-    assert NucleusFinder(model, tissue()).on_tile(features)
+    assert ShippedHeads(other, tissue()).on_tile(NUCLEI, features) == []
+    assert ShippedHeads(model, tissue()).on_tile(NUCLEI, features)
 
 
 def test_errors_say_what_to_do(model: Model) -> None:

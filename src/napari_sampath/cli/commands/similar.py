@@ -58,8 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     """Find similar objects and write an instance map; the given objects have the first numbers."""
     from ...predict.similar.find_similar import find_similar_job
-    from ...predict.similar.nuclei import NucleusFinder
     from ...predict.similar.settings import SimilarSettings
+    from ...predict.similar.shipped_heads import ShippedHeads
 
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     settings = from_args(SimilarSettings, args)
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
     tile = partial(model.encode, image.pixels)
     result = output.run(
-        find_similar_job(hw, exemplars, model, tile, rejected, nuclei=NucleusFinder(model, image.pixels))
+        find_similar_job(hw, exemplars, model, tile, rejected, heads=ShippedHeads(model, image.pixels))
     )
     found = result.select(settings)
     ids = number_map([*exemplars, *(obj.mask for obj in found)], hw)

@@ -1,8 +1,8 @@
 """Find all objects that look like given exemplars, without training.
 
 The features that are cached for prompts are compared with those of the exemplars and of the background. Peaks of the
-similarity become point prompts, whose masks are filtered by similarity, size and overlap. If the exemplars are nuclei,
-those of the shipped head for nuclei are the candidates instead.
+similarity become point prompts, whose masks are filtered by similarity, size and overlap. If a shipped head finds the
+exemplars as well, its objects are the candidates instead.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ...geometry import Frame
 from ...jobs import Job, Progress, run
 from ...tiling import high_resolution_px, tile_for, tiles
 from ..model import as_pixels
-from .nuclei import NucleusFinder
 from .prototypes import mean_feature, measure_prototypes, unit_cells
 from .selection import SimilarResult
-from .settings import SimilarSettings
+from .settings import CANDIDATE_HEADS, ENLARGED, SMALL_PX, CandidateHead, SimilarSettings
+from .shipped_heads import ShippedHeads
 from .tile_search import SimilarObject, TileSearch, searched_part
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ if TYPE_CHECKING:
     from ..decoder.prompt_decoder import PromptDecoder
     from ..model import Model
     from .prototypes import Prototypes
-
-SMALL_PX = 96.0
-"""Diameter of exemplars, in pixels of the encoder's input, below which high-resolution tiles are searched."""
-SMALL_NUCLEUS_PX, LARGE_NUCLEUS_PX = 28.0, 90.0
-"""Diameters of exemplars in the same unit: below the first, the head for nuclei reads high-resolution tiles, unless the
-image is so small that standard tiles are enlarged; above the second, it is not used, because it also calls small glands
-of this size nuclei."""
-ENLARGED = 1.25
-"""Pixels of the encoder's input for each pixel of the image from which on a tile counts as enlarged."""
 
 Box = tuple[int, int, int, int]
 Tiles = Callable[[Frame], "Features"]
@@ -59,8 +50,8 @@ class Exemplars:
     """Largest side of a bounding box, in pixels."""
     high_resolution: bool
     """Whether high-resolution tiles are searched."""
-    nuclei: bool = False
-    """Whether the head for nuclei finds the exemplars, so that its nuclei are the candidates."""
+    head: CandidateHead | None = None
+    """The shipped head that finds the exemplars, so that its objects are the candidates."""
 
 
 def find_similar(
@@ -92,7 +83,7 @@ def find_similar(
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     own, others = [_local(mask, hw) for mask in exemplars], [_local(mask, hw) for mask in rejected]
     tile = partial(model.encode, pixels)
-    result = run(find_similar_job(hw, own, model, tile, others, within, NucleusFinder(model, pixels)))
+    result = run(find_similar_job(hw, own, model, tile, others, within, ShippedHeads(model, pixels)))
     return result.select(settings)
 
 
@@ -103,7 +94,7 @@ def find_similar_job(
     tile: Tiles,
     rejected: Sequence[LocalMask] = (),
     within: Box | None = None,
-    nuclei: NucleusFinder | None = None,
+    heads: ShippedHeads | None = None,
 ) -> Job[SimilarResult]:
     """Make a job that searches an image and can be cancelled between batches of prompts.
 
@@ -114,14 +105,14 @@ def find_similar_job(
         tile: Function that returns the features of a tile.
         rejected: Masks of unwanted objects.
         within: Part (r0, c0, r1, c1) of the image to search.
-        nuclei: Finder of the nuclei of the image, which are the candidates if it finds most of the exemplars.
+        heads: Finder of the objects of shipped heads, which are the candidates if a head finds most of the exemplars.
 
     Raises:
         PromptError: If there is no exemplar, or the model answers no prompts.
     """
     _check(exemplars, model)
-    measured = yield from measure_exemplars_job(hw, exemplars, tile, rejected, nuclei)
-    candidates = yield from search_job(hw, measured, model, tile, within, nuclei)
+    measured = yield from measure_exemplars_job(hw, exemplars, tile, rejected, heads)
+    candidates = yield from search_job(hw, measured, model, tile, within, heads)
     return SimilarResult(tuple(candidates), tuple(exemplars), measured.area_px, measured.prototypes)
 
 
@@ -130,7 +121,7 @@ def measure_exemplars_job(
     exemplars: Sequence[LocalMask],
     tile: Tiles,
     rejected: Sequence[LocalMask] = (),
-    nuclei: NucleusFinder | None = None,
+    heads: ShippedHeads | None = None,
 ) -> Job[Exemplars]:
     """Make a job that measures exemplars, on tiles of the same scale as in the search."""
     area = float(np.exp(np.mean(np.log([mask.area_px for mask in exemplars]))))
@@ -139,12 +130,13 @@ def measure_exemplars_job(
     scale = max(standard.input_hw) / max(standard.hw)
     input_px = 2 * float(np.sqrt(area / np.pi)) * scale
     finest = high_resolution_px(hw) is not None
-    are_nuclei = False
-    if nuclei is not None and input_px < LARGE_NUCLEUS_PX:
-        high_resolution = finest and scale < ENLARGED and input_px < SMALL_NUCLEUS_PX
-        are_nuclei = yield from _are_nuclei(hw, exemplars, tile, nuclei, high_resolution)
-    if not are_nuclei:
-        high_resolution = finest and input_px < SMALL_PX
+    high_resolution, head = finest and input_px < SMALL_PX, None
+    for source in CANDIDATE_HEADS:
+        if heads is not None and source.diameters_px[0] <= input_px < source.diameters_px[1]:
+            fine = finest and scale < ENLARGED and input_px < source.high_resolution_px
+            if (yield from _found_job(hw, exemplars, tile, heads, source, fine)):
+                high_resolution, head = fine, source
+                break
     groups = _by_tile(hw, exemplars, high_resolution)
     examples = []
     for done, (frame, masks) in enumerate(groups.items()):
@@ -157,7 +149,7 @@ def measure_exemplars_job(
             read = tile(_tile_of(hw, mask, high_resolution))
             features.append(mean_feature(unit_cells(read), mask, read.frame))
         prototypes = prototypes.rejecting(np.stack(features))
-    return Exemplars(prototypes, area, diameter, high_resolution, are_nuclei)
+    return Exemplars(prototypes, area, diameter, high_resolution, head)
 
 
 def search_job(
@@ -166,7 +158,7 @@ def search_job(
     model: Model,
     tile: Tiles,
     within: Box | None = None,
-    nuclei: NucleusFinder | None = None,
+    heads: ShippedHeads | None = None,
 ) -> Job[list[SimilarObject]]:
     """Make a job that searches an image for objects like measured exemplars; arguments: see `find_similar_job`."""
     decoder = _decoder(model)
@@ -182,8 +174,9 @@ def search_job(
         features = tile(frame)
         search = TileSearch(features, decoder, exemplars.prototypes, exemplars.area_px)
         searched = searched_part(frame, part, decoder.logits_px)
-        if exemplars.nuclei and nuclei is not None:
-            found += search.similar_nuclei(nuclei.on_tile(features), searched)
+        if exemplars.head is not None and heads is not None:
+            objects = heads.on_tile(exemplars.head, features)
+            found += search.similar_objects(objects, exemplars.head, searched)
             continue
         for batch in search.candidates(searched):
             found += batch
@@ -226,20 +219,21 @@ def own_parts(frames: Sequence[Frame], hw: tuple[int, int]) -> list[Box]:
     ]
 
 
-def _are_nuclei(
+def _found_job(
     hw: tuple[int, int],
     exemplars: Sequence[LocalMask],
     tile: Tiles,
-    nuclei: NucleusFinder,
+    heads: ShippedHeads,
+    source: CandidateHead,
     high_resolution: bool,
 ) -> Job[bool]:
-    """Make a job that returns whether the head finds at least half of the exemplars."""
+    """Make a job that returns whether a head finds at least half of the exemplars."""
     groups = _by_tile(hw, exemplars, high_resolution)
     found = 0
     for done, (frame, masks) in enumerate(groups.items()):
         yield Progress(done, len(groups), "Reading the exemplars", "tiles")
         features = tile(frame)
-        found += sum(nuclei.finds(mask, features) for mask in masks)
+        found += sum(heads.finds(source, mask, features) for mask in masks)
     return 2 * found >= len(exemplars)
 
 

@@ -9,17 +9,13 @@ import numpy as np
 from scipy import ndimage
 
 from ...arrays import GRID, BoolArray, FloatArray, LocalMask
+from .settings import LEAST_SPREAD, REJECTION_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...arrays import Features
     from ...geometry import Frame
-
-_LEAST_SPREAD = 0.02
-"""Lower limit of the difference in cosine similarity by which values are divided, so that noise is not amplified."""
-_REJECTION_WEIGHT = 2.0
-"""Weight of the excess similarity to rejected objects."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +39,7 @@ class Prototypes:
         contrast = nearest - (features @ self.background.T).max(axis=1)
         if len(self.rejected):
             excess = (features @ self.rejected.T).max(axis=1) - nearest
-            contrast = contrast - _REJECTION_WEIGHT * np.maximum(excess, 0)
+            contrast = contrast - REJECTION_WEIGHT * np.maximum(excess, 0)
         result: FloatArray = ((contrast - self.zero) / (self.one - self.zero)).astype(np.float32)
         return result
 
@@ -89,7 +85,7 @@ def measure_prototypes(examples: Sequence[tuple[Features, Sequence[LocalMask]]])
         backgrounds,
         np.zeros((0, exemplars.shape[1]), np.float32),
         zero,
-        max(one, zero + _LEAST_SPREAD),
+        max(one, zero + LEAST_SPREAD),
     )
 
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...arrays import FloatArray, LocalMask
-from .settings import SimilarSettings
+from .settings import RANK_IOU_WEIGHT, RANK_SIZE_WEIGHT, SimilarSettings
 
 if TYPE_CHECKING:
     from .prototypes import Prototypes
     from .tile_search import SimilarObject
-
-_IOU_WEIGHT, _SIZE_WEIGHT = 0.5, 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +67,7 @@ class SimilarResult:
 
     def _rank(self, obj: SimilarObject) -> float:
         size = abs(float(np.log(obj.mask.area_px / self.area_px)))
-        return min(obj.similarity, 1.0) + _IOU_WEIGHT * obj.predicted_iou - _SIZE_WEIGHT * size
+        return min(obj.similarity, 1.0) + RANK_IOU_WEIGHT * obj.predicted_iou - RANK_SIZE_WEIGHT * size
 
 
 def _box(mask: LocalMask) -> tuple[int, int, int, int]:

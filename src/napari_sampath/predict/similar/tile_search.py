@@ -12,6 +12,7 @@ from scipy import ndimage
 from ...arrays import GRID, FloatArray, LocalMask
 from ..decoder.mask_upscaling import local_mask
 from .prototypes import unit_cells
+from .settings import POINT_SIZES, SEED_ROUNDS, SEED_SIMILARITY, SEED_SPACING, UNLIKE_SIZE
 from .windows import decode_points, window_side
 
 if TYPE_CHECKING:
@@ -20,19 +21,10 @@ if TYPE_CHECKING:
     from ...arrays import BoolArray, Features
     from ...geometry import Frame
     from ..decoder.prompt_decoder import PromptDecoder
-    from .nuclei import Nucleus
     from .prototypes import Prototypes
+    from .settings import CandidateHead
+    from .shipped_heads import HeadObject
 
-SEED_SIMILARITY = 0.45
-"""Minimum similarity at a seed."""
-_ROUNDS = 2
-"""Number of rounds of seeds; later rounds place seeds where no mask has been found."""
-_NUCLEUS_PROBABILITY, _UNLIKE_SIZE_WEIGHT = 0.7, 0.05
-"""Minimum mean probability of a nucleus; higher by 0.05 if its area is e times that of the exemplars, or 1/e of it."""
-_SPACING = 0.6
-"""Minimum distance between seeds, in radii of the exemplars; of seeds closer to each other, the best is used."""
-_SIZES = (0.15, 6.0)
-"""Range of the areas of candidates at points, in mean areas of the exemplars."""
 _EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
@@ -43,11 +35,11 @@ class SimilarObject:
     mask: LocalMask
     """The pixels, in image coordinates."""
     predicted_iou: float
-    """IoU that the decoder predicts for the mask, or the mean probability of its pixels from the head for nuclei."""
+    """IoU that the decoder predicts for the mask, or the mean probability of its pixels from a shipped head."""
     feature: FloatArray
     """(C,) mean feature inside the mask, a unit vector."""
     similarity: float
-    """Similarity: about 0 for background and 1 for exemplars; may lie slightly outside this range. For a nucleus of the
+    """Similarity: about 0 for background and 1 for exemplars; may lie slightly outside this range. For an object of a
     head, the mean of it and of the probability."""
 
 
@@ -84,7 +76,7 @@ class TileSearch:
         """
         side = window_side(self._decoder, 2 * self._radius * self._step_px)
         free = (self._map > SEED_SIMILARITY) & searched
-        for number in range(_ROUNDS):
+        for number in range(SEED_ROUNDS):
             seeds_rc = self._seeds(free, first=number == 0)
             if not len(seeds_rc):
                 return
@@ -100,24 +92,26 @@ class TileSearch:
                     logits[part] = _component_at(answer.logits, seed - (top, left))
                     covered = logits[part] > 0
                     self._cover(free, seed)
-                    if _SIZES[0] <= covered.sum() / self._area <= _SIZES[1]:
+                    if POINT_SIZES[0] <= covered.sum() / self._area <= POINT_SIZES[1]:
                         free[part] &= ~covered
                         found.append(self._candidate(logits, answer.predicted_iou))
                 start += len(batch)
                 yield [candidate for candidate in found if candidate.mask.bitmap.size]
 
-    def similar_nuclei(self, nuclei: Sequence[Nucleus], searched: BoolArray) -> list[SimilarObject]:
-        """Return the candidates among the nuclei of the tile whose centre is searched."""
+    def similar_objects(
+        self, objects: Sequence[HeadObject], head: CandidateHead, searched: BoolArray
+    ) -> list[SimilarObject]:
+        """Return the candidates among the objects of a head on the tile whose centre is searched."""
         found = []
-        for nucleus in nuclei:
-            part, inside = nucleus.grid.slices, nucleus.grid.bitmap
+        for of_head in objects:
+            part, inside = of_head.grid.slices, of_head.grid.bitmap
             row, col = (int(at) for at in ndimage.center_of_mass(inside))
             unlike = abs(float(np.log(np.count_nonzero(inside) / self._area)))
-            certain = nucleus.probability - _UNLIKE_SIZE_WEIGHT * unlike > _NUCLEUS_PROBABILITY
+            certain = of_head.probability - UNLIKE_SIZE * unlike > head.min_probability
             if searched[part][row, col] and certain:
-                inside = nucleus.grid.to_dense(self._map.shape)
-                obj = self._described(nucleus.mask, inside, nucleus.probability)
-                found.append(replace(obj, similarity=(obj.similarity + nucleus.probability) / 2))
+                inside = of_head.grid.to_dense(self._map.shape)
+                obj = self._described(of_head.mask, inside, of_head.probability)
+                found.append(replace(obj, similarity=(obj.similarity + of_head.probability) / 2))
         return found
 
     def _similarity_map(self) -> FloatArray:
@@ -143,7 +137,7 @@ class TileSearch:
             else depth / self._radius + 0.25 * height
         )
         value = ndimage.gaussian_filter(value, 0.15 * self._radius)
-        window = 2 * max(1, round(_SPACING * self._radius)) + 1
+        window = 2 * max(1, round(SEED_SPACING * self._radius)) + 1
         peaks = (value == ndimage.maximum_filter(value, window)) & free & (depth >= 0.3 * self._radius)
         # All points of a plateau are peaks; use the middle one.
         labels, count = ndimage.label(peaks, structure=_EIGHT)

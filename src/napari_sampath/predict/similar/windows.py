@@ -10,6 +10,7 @@ import torch
 
 from ...arrays import GRID
 from ..decoder.point_windows import decode_windows, points_per_batch, supports_windows
+from .settings import CANDIDATE_SIZE_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _SIDES = (8, 16, 24, 32, 48)
 """Possible sides of a window in cells; multiples of 8, which the decoder's U-Net needs."""
-_SIZE_WEIGHT = 0.15
-"""Amount by which the predicted IoU must be higher if the area is e times the expected area, or 1/e of it."""
 _CELLS_PER_DIAMETER = 2.5
 """Side of a window divided by the diameter of the object."""
 
@@ -78,7 +77,7 @@ def _whole_tile(
 def _best(logits: Tensor, scores: Tensor, origins: list[tuple[int, int]], area: float) -> list[WindowLogits]:
     """Choose among the candidates (B, M, h, w) of each point by predicted IoU (B, M) and expected area."""
     areas = (logits > 0).sum(dim=(2, 3)).clamp(min=1)
-    chosen = (scores - _SIZE_WEIGHT * (areas / area).log().abs()).argmax(dim=1)
+    chosen = (scores - CANDIDATE_SIZE_WEIGHT * (areas / area).log().abs()).argmax(dim=1)
     rows = torch.arange(len(chosen), device=chosen.device)
     values = logits[rows, chosen].cpu().numpy().astype(np.float32)
     return list(map(WindowLogits, values, scores[rows, chosen].tolist(), origins))

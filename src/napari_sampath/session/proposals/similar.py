@@ -18,9 +18,9 @@ from .plan import plan_objects
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...predict.similar.nuclei import NucleusFinder
     from ...predict.similar.selection import SimilarResult
     from ...predict.similar.settings import SimilarSettings
+    from ...predict.similar.shipped_heads import ShippedHeads
     from ...predict.similar.tile_search import SimilarObject
     from ..editor import Editor
     from ..prompts.tile_cache import TileFeatures
@@ -47,7 +47,7 @@ class SimilarSearch:
         self.class_id = 0
         """Class of the exemplars of the last search."""
         self._within: Box | None = None
-        self._nuclei: tuple[TileFeatures, NucleusFinder] | None = None
+        self._heads: tuple[TileFeatures, ShippedHeads] | None = None
         self._model = ""
         self._offered: list[SimilarObject] = []
         self._rejected: list[SimilarObject] = []
@@ -86,16 +86,16 @@ class SimilarSearch:
         masks = [document.pixels(document.record(number).id) for number in chosen]
         rejected = [obj.mask for obj in self.rejected()] if class_id == self.class_id else []
         return find_similar_job(
-            document.hw, masks, tiles.model, tiles.get, rejected, within, self._nuclei_of(tiles)
+            document.hw, masks, tiles.model, tiles.get, rejected, within, self._heads_of(tiles)
         )
 
-    def _nuclei_of(self, tiles: TileFeatures) -> NucleusFinder:
-        """Return the finder of the nuclei of the image, which keeps them for further searches."""
-        from ...predict.similar.nuclei import NucleusFinder
+    def _heads_of(self, tiles: TileFeatures) -> ShippedHeads:
+        """Return the finder of the objects of shipped heads, which keeps them for further searches."""
+        from ...predict.similar.shipped_heads import ShippedHeads
 
-        if self._nuclei is None or self._nuclei[0] is not tiles:
-            self._nuclei = tiles, NucleusFinder(tiles.model, tiles.image)
-        return self._nuclei[1]
+        if self._heads is None or self._heads[0] is not tiles:
+            self._heads = tiles, ShippedHeads(tiles.model, tiles.image)
+        return self._heads[1]
 
     def use(self, result: SimilarResult, class_id: int, within: Box | None = None) -> None:
         """Store the result of `job`, so that `propose` can choose among its candidates."""
