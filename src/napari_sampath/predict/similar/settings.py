@@ -55,8 +55,8 @@ class CandidateHead:
 
 
 CANDIDATE_HEADS = (
-    # Chosen on training images of bbbc038_nuclei and tnbc_nuclei. The head also calls small glands nuclei: the limit of 90
-    # px was chosen with 30 validation images of ebhi_glands in view.
+    # Chosen on training images of bbbc038_nuclei and tnbc_nuclei. The head also calls small glands nuclei: the limit of
+    # 90 px was chosen with 30 validation images of ebhi_glands in view.
     CandidateHead("nucleus-instance", 0.25, 10, 0.0, 0.7, (0.0, 90.0), high_resolution_px=28.0),
     # Chosen on training images of ebhi_glands: the core on 40 images, the probability on 18 others.
     CandidateHead("gland-cnn", 0.5, 30, 1.0, 0.8, (90.0, float("inf"))),
