@@ -2,7 +2,8 @@
 
 There are three rounds of ten images. In round 1 every gland is prompted; afterwards a head is trained on the
 annotations and proposes objects on the next images, which are corrected. Clicks are simulated with the true masks;
-everything else uses the same calls as the docks. Writes docs/afternoon.md, with screenshots if there is a display.
+everything else uses the same calls as the docks. Then objects are annotated with and without *Adapt*, see
+`benchmarks.adaptation`. Writes docs/afternoon.md, with screenshots if there is a display.
 
     python -m benchmarks.afternoon --data ../shared/data
     python -m benchmarks.afternoon --rounds 2 --images 3 --unseen 3 --output build/afternoon
@@ -43,6 +44,7 @@ from napari_sampath.training import TrainingConfig
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.training.rounds.rounds import round_job
 
+from .adaptation import measure, write_section
 from .simulated_user import SimulatedUser, dice
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,7 +232,7 @@ brush, counted as {brush} clicks, where clicks do not help. Every click, key pre
 
 The Dice on unseen cases is measured on {unseen} images of cases without annotated images; labelling every
 pixel as gland reaches {trivial:.3f} there. {on_unseen}
-The whole run, with exports in every format, took {minutes:.0f} min of processor time.
+The rounds, with exports in every format, took {minutes:.0f} min of processor time.
 {verdict}
 {pictures}
 Data: EBHI-Seg (Shi et al. 2023, CC BY 4.0).
@@ -249,6 +251,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=10, help="images per round")
     parser.add_argument("--unseen", type=int, default=20, help="images of other cases for evaluation")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument(
+        "--objects", type=int, default=100, help="objects of each kind to annotate with and without *Adapt*"
+    )
     options = parser.parse_args()
     data = Path(options.data) / "ebhi_glands"
     if not (data / "index.csv").is_file():
@@ -271,6 +276,7 @@ def main() -> int:
             from .afternoon_screenshots import take_screenshots
 
             pictures = take_screenshots(Path(folder), model, options.output)
+        adaptation = measure(Path(options.data), model, options.objects, full=False)
     missing = shortfalls(work.rows)
     page = PAGE.format(
         images=options.rounds * options.images,
@@ -289,6 +295,7 @@ def main() -> int:
         pictures=pictures,
     )
     (options.output / "afternoon.md").write_text(page, encoding="utf-8")
+    write_section(options.output / "afternoon.md", adaptation)
     print(table(work.rows))
     print("\n".join(missing) or "The last round is better than the first in clicks and in Dice.")
     return 1 if missing else 0

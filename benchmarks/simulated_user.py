@@ -37,6 +37,45 @@ def largest(region: np.ndarray) -> np.ndarray:
     return component if counts.any() else np.zeros_like(region)
 
 
+def prompt_object(
+    session: Session, target: np.ndarray, start_rc: tuple[int, int], good_iou: float, clicks: int
+) -> tuple[int, np.ndarray]:
+    """Click on the largest error and choose candidates until the shown mask matches an object.
+
+    Args:
+        session: Session of the image, without a prompt.
+        target: (H, W) bool, the object.
+        start_rc: Pixel (row, col) of the first click.
+        good_iou: IoU at which the user is satisfied.
+        clicks: Largest number of clicks.
+
+    Returns:
+        The number of clicks and key presses, and the shown mask (H, W) bool.
+    """
+    (row, col), positive, actions = start_rc, True, 0
+    for _ in range(clicks):
+        session.prompts.add_point(col, row, positive)
+        actions += 1
+        request = session.prompts.request()
+        if request is None:
+            raise RuntimeError("The session has no model.")
+        session.prompts.accept(session.prompts.answerer.answer(request))
+        masks = [candidate.mask.to_dense(session.hw) for candidate in session.prompts.candidates]
+        best = int(np.argmax([iou(mask, target) for mask in masks]))
+        if iou(masks[best], target) < iou(masks[0], target) + 0.05:
+            best = 0
+        for _ in range(best):
+            session.prompts.next_candidate()
+        actions += best
+        shown = masks[best]
+        if iou(shown, target) >= good_iou:
+            break
+        missed, extra = largest(target & ~shown), largest(shown & ~target)
+        positive = bool(missed.sum() >= extra.sum())
+        row, col = innermost(missed if positive else extra)
+    return actions, shown
+
+
 class SimulatedUser:
     """Simulated user that clicks on the largest error until the remaining errors are small.
 
@@ -87,30 +126,7 @@ class SimulatedUser:
     def _add(self, wrong: np.ndarray) -> int:
         """Prompt the object under a missed region until the candidate matches it."""
         target = self.components == self.components[innermost(wrong)]
-        row, col = innermost(wrong)
-        positive, actions = True, 0
-        for _ in range(self.CLICKS):
-            self.session.prompts.add_point(col, row, positive)
-            actions += 1
-            request = self.session.prompts.request()
-            if request is None:
-                raise RuntimeError("The session has no model.")
-            self.session.prompts.accept(self.session.prompts.answerer.answer(request))
-            masks = [
-                candidate.mask.to_dense(self.session.hw) for candidate in self.session.prompts.candidates
-            ]
-            best = int(np.argmax([iou(mask, target) for mask in masks]))
-            if iou(masks[best], target) < iou(masks[0], target) + 0.05:
-                best = 0
-            for _ in range(best):
-                self.session.prompts.next_candidate()
-            actions += best
-            shown = masks[best]
-            if iou(shown, target) >= self.GOOD_IOU:
-                break
-            missed, extra = largest(target & ~shown), largest(shown & ~target)
-            positive = bool(missed.sum() >= extra.sum())
-            row, col = innermost(missed if positive else extra)
+        actions, shown = prompt_object(self.session, target, innermost(wrong), self.GOOD_IOU, self.CLICKS)
         if iou(shown, target) >= self.FAIR_IOU:
             self.session.commit()
         else:
