@@ -205,8 +205,9 @@ SECTION = """{heading}
 
 [*Adapt*](annotating.md#let-the-model-adapt-to-your-objects) trains the prompt decoder on the objects that you commit.
 Here a simulated user annotates {objects} with `{model}`,
-once without and once with *Adapt*. Clicks, keys and the brush are counted as above, and the mask must reach an IoU of {good:.2f}. An object that does not reach it in {clicks} clicks
-is corrected with the brush. The table contains the actions per object, in the order in which they are annotated.
+once without and once with *Adapt*. Clicks, keys and the brush are counted as above, and the mask must reach an IoU of
+{good:.2f}. An object that does not reach it in {clicks} clicks is corrected with the brush. The table contains the
+actions per object, in the order in which the objects are annotated.
 
 {table}
 
