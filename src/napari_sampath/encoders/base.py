@@ -50,6 +50,9 @@ class EncoderInfo:
     """Markdown file on training, scores and limits; None if the page at `source_url` describes the weights."""
     everything: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Fields of `EverythingSettings` that were calibrated for the model; SAM's values apply to the others."""
+    redecode_share: float | None = None
+    """Share of the tile, 0..1, above which the best mask for a single point is decoded again, with its bounding box;
+    None decodes once, as SAM does. See `predict.decoder.large_objects`."""
 
 
 class Encoder(nn.Module, ABC):

@@ -25,6 +25,7 @@ from ..errors import PromptError
 from ..geometry import INPUT_PX, Frame, whole
 from ..images import MIN_SIDE_PX, to_loaded_image
 from ..jobs import Job, Progress
+from .decoder.large_objects import is_single_point, refine_if_large
 from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits
 from .decoder.prompt_decoder import PromptDecoder
 from .encoding import TileEncoder, read_window, window_frame
@@ -181,7 +182,7 @@ class Model:
     def decode(
         self, features: Features, prompts: Prompts, multimask: bool | None = True
     ) -> tuple[FloatArray, FloatArray]:
-        """Answer prompts on one tile.
+        """Answer prompts on one tile; `sampath-tiny` answers a point in a large object twice, see `refine_if_large`.
 
         Args:
             features: The tile.
@@ -194,8 +195,14 @@ class Model:
         Raises:
             PromptError: If a prompt lies outside the tile, or the model has no prompt decoder.
         """
+        decoder, share = self._decoder(), self.encoder.info.redecode_share
         with prompt_threads(self.device):
-            return self._decoder().decode(features, prompts, multimask)
+            answer = decoder.decode(features, prompts, multimask)
+            if share is None or not multimask or not is_single_point(prompts):
+                return answer
+            return refine_if_large(
+                answer, prompts, features.frame, share, lambda boxed: decoder.decode(features, boxed)
+            )
 
     def predict(
         self,
@@ -207,7 +214,7 @@ class Model:
         multimask: bool = True,
         text: npt.ArrayLike | None = None,
     ) -> Masks:
-        """Predict masks at image resolution, equal to those of `segment_anything.SamPredictor`.
+        """Predict masks at image resolution; with SAM's weights, they equal those of `segment_anything.SamPredictor`.
 
         Args:
             features: The features of `encode`.

@@ -54,6 +54,7 @@ INFO = EncoderInfo(
         "window_cells": 16,
         "whole_points_per_side": 8,
     },
+    redecode_share=0.08,
 )
 PATH_INFO = EncoderInfo(
     name="sampath-tiny-path",

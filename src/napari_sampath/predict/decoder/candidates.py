@@ -50,10 +50,16 @@ def best_first(model: PromptModel, features: Features, prompts: Prompts) -> tupl
     """
     multimask = _multimask(prompts)
     logits, scores = model.decode(features, prompts, multimask)
-    satisfied = satisfied_points(logits, prompts, features.frame)
-    empty = ~(logits > 0).any(axis=(1, 2))
-    order = np.lexsort((-scores, empty, -satisfied))[: 1 if multimask is None else None]
+    order = rank(logits, scores, prompts, features.frame)[: 1 if multimask is None else None]
     return logits[order], scores[order]
+
+
+def rank(logits: FloatArray, scores: FloatArray, prompts: Prompts, frame: Frame) -> IntArray:
+    """Return the order (M,) of logits (M, 256, 256) with predicted IoU (M,), best first, as `best_first` sorts them."""
+    satisfied = satisfied_points(logits, prompts, frame)
+    empty = ~(logits > 0).any(axis=(1, 2))
+    order: IntArray = np.lexsort((-scores, empty, -satisfied))
+    return order
 
 
 def satisfied_points(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArray:
