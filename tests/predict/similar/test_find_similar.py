@@ -22,7 +22,7 @@ from napari_sampath.predict.similar.find_similar import (
     own_parts,
     search_tiles,
 )
-from napari_sampath.predict.similar.settings import CANDIDATE_HEADS, SimilarSettings
+from napari_sampath.predict.similar.settings import GLANDS, NUCLEI, SimilarSettings
 from napari_sampath.predict.similar.shipped_heads import ShippedHeads
 from napari_sampath.predict.similar.windows import decode_points, window_side
 
@@ -36,7 +36,6 @@ HW = (256, 256)
 CENTRES = [(row, col) for row in (40, 100, 160, 220) for col in (40, 100, 160, 220)]
 RADIUS = 14
 GLAND_CENTRES = [(row, col) for row in (64, 192) for col in (64, 192)]
-NUCLEI, GLANDS = CANDIDATE_HEADS
 AREA = np.pi * RADIUS**2
 """Area of a nucleus in pixels of the image, and of the logits, which are as large as the image."""
 
@@ -233,6 +232,18 @@ def test_glands_of_the_head_are_the_candidates_for_a_gland(model: Model) -> None
     between = disc(128, 128, 20)
     for exemplar in (LocalMask.from_dense(half), between):
         assert run(measure_exemplars_job(HW, [exemplar], tile, heads=heads)).head is None
+
+
+def test_an_exemplar_that_the_head_for_nuclei_finds_better_is_no_gland(model: Model) -> None:
+    # Both heads find the large nuclei of an enlarged image.
+    large = np.asarray(Image.fromarray(tissue()[:128, :128]).resize(HW))
+    heads, tile = ShippedHeads(model, large), partial(model.encode, large)
+    features = tile(whole(HW))
+    found = heads.on_tile(NUCLEI, features)[0].mask
+    assert heads.finds(replace(GLANDS, rival=None), found, features)
+    assert run(measure_exemplars_job(HW, [found], tile, heads=heads)).head is None
+    found = heads.on_tile(GLANDS, features)[0].mask
+    assert run(measure_exemplars_job(HW, [found], tile, heads=heads)).head == GLANDS
 
 
 def test_a_model_that_the_head_was_not_trained_on_gets_no_objects(model: Model) -> None:

@@ -67,8 +67,14 @@ class ShippedHeads:
         return found[features.frame]
 
     def finds(self, source: CandidateHead, mask: LocalMask, features: Features) -> bool:
-        """Return whether a mask is an object of a head on a tile."""
-        return any(_iou(mask, obj.mask) > source.min_iou for obj in self.on_tile(source, features))
+        """Return whether a mask is an object of a head on a tile, and not rather one of its rival."""
+        agreement = self._agreement(source, mask, features)
+        rival = 0.0 if source.rival is None else self._agreement(source.rival, mask, features)
+        return agreement > source.min_iou and agreement >= rival
+
+    def _agreement(self, source: CandidateHead, mask: LocalMask, features: Features) -> float:
+        """Return the largest IoU of a mask with an object of a head on a tile, 0..1."""
+        return max((_iou(mask, obj.mask) for obj in self.on_tile(source, features)), default=0.0)
 
     def _head(self, name: str) -> Head | None:
         """Return a head, or None if it was not trained on the features of the model."""
