@@ -84,7 +84,7 @@ _giving_way: list[int] = []
 
 @contextlib.contextmanager
 def giving_way(threads: int) -> Iterator[None]:
-    """Do not count the threads of a process of low priority as busy in a `with` block."""
+    """In a `with` block, do not count the threads of a process of low priority as busy."""
     _giving_way.append(threads)
     try:
         yield

@@ -155,7 +155,7 @@ class Patch:
         return box
 
     def _replaced(self) -> Iterator[tuple[AnnotatedObject, AnnotatedObject]]:
-        """Yield the records before and after the change of the objects that exist before and after it."""
+        """Yield the records before and after the change of each object that it neither adds nor removes."""
         for object_id, before in self.before.items():
             if before is not None and (after := self.after[object_id]) is not None:
                 yield before, after

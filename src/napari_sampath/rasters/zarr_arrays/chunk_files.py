@@ -33,11 +33,11 @@ Index = tuple[int, ...]
 
 
 class ChunkFiles:
-    """Finds and reads the encoded chunks of some axes of an array, at index 0 of the other axes.
+    """Finds and reads the encoded chunks along some axes of an array, at index 0 of the other axes.
 
     Args:
         info: Layout of the array.
-        axes: The axes that the cells of chunks count, in this order.
+        axes: The axes along which chunks are numbered; a cell has the number of a chunk along each, in this order.
     """
 
     def __init__(self, info: ArrayInfo, axes: tuple[int, ...]) -> None:
