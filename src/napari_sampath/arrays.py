@@ -207,6 +207,12 @@ class LocalMask:
         height, width = (side * self.step for side in self.bitmap.shape)
         return slice(self.row, self.row + height), slice(self.col, self.col + width)
 
+    @property
+    def inclusive_box(self) -> tuple[int, int, int, int]:
+        """First and last pixels (x0, y0, x1, y1), as in SAM; both corners are the first pixel for an empty mask."""
+        rows, cols = self.slices
+        return cols.start, rows.start, max(cols.start, cols.stop - 1), max(rows.start, rows.stop - 1)
+
     def window(self, box: tuple[int, int, int, int], step: int = 1) -> BoolArray:
         """Return the part of the mask in a box (r0, c0, r1, c1) of the image, at any step.
 

@@ -27,7 +27,6 @@ from napari_sampath.predict.everything.mask_filters import (
     StabilityScreen,
     drop_small_islands,
     fill_small_holes,
-    inclusive_box,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
 from support.golden import assert_matches
@@ -97,12 +96,12 @@ def test_boxes(golden: Golden) -> None:
     case = "amg.boxes"
     given = golden.case(case)["inputs"]
     masks = noisy_masks(golden, case)
-    boxes = np.array([inclusive_box(LocalMask.from_dense(mask)) for mask in masks])
+    boxes = np.array([LocalMask.from_dense(mask).inclusive_box for mask in masks])
     assert_matches(golden, case, "boxes_xyxy", boxes)
     crop, image = frame_of(given["near_edge_crop_xyxy"]), frame_of(given["near_edge_image_xyxy"])
     assert_matches(golden, case, "near_edge", near_crop_edge(boxes, crop, image.hw))
     x0, y0, _, _ = given["uncrop_crop_xyxy"]
-    moved = [inclusive_box(LocalMask.from_dense(mask, y0, x0)) for mask in masks]
+    moved = [LocalMask.from_dense(mask, y0, x0).inclusive_box for mask in masks]
     assert_matches(golden, case, "uncropped_xyxy", np.array(moved))
 
 
@@ -120,9 +119,9 @@ def test_small_masks_in_a_crop(golden: Golden) -> None:
     masks = built(golden, case, "masks")
     crop, image = frame_of(given["crop_xyxy"]), frame_of(given["image_xyxy"])
     alone = [LocalMask.from_dense(mask) for mask in masks]
-    assert_matches(golden, case, "boxes_xyxy", np.array([inclusive_box(mask) for mask in alone]))
+    assert_matches(golden, case, "boxes_xyxy", np.array([mask.inclusive_box for mask in alone]))
     placed = [LocalMask.from_dense(mask, crop.top, crop.left) for mask in masks]
-    boxes = np.array([inclusive_box(mask) for mask in placed])
+    boxes = np.array([mask.inclusive_box for mask in placed])
     assert_matches(golden, case, "uncropped_xyxy", boxes)
     whole_crop = Frame(0, 0, *crop.hw)
     records = [EverythingMask(mask, 0.0, 0.0, (0.0, 0.0), whole_crop) for mask in alone]

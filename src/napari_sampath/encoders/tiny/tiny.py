@@ -53,6 +53,7 @@ INFO = EncoderInfo(
         "min_relative_area": 0.1,
         "window_cells": 16,
         "whole_points_per_side": 8,
+        "use_heads": True,
     },
     redecode_share=0.08,
 )

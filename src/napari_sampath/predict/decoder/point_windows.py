@@ -1,7 +1,7 @@
-"""Decoding of points in windows of a tile, for small objects.
+"""Decoding of points and boxes in windows of a tile, for small objects.
 
 A small object does not depend on cells far away, so for `sampath-tiny`, which is trained on parts of tiles, the decoder
-reads a window around each point. A window of 16 x 16 cells takes about a tenth of the time of the whole tile, one of
+reads a window around each prompt. A window of 16 x 16 cells takes about a tenth of the time of the whole tile, one of
 8 x 8 cells a thirtieth.
 """
 
@@ -26,7 +26,7 @@ _CELLS_PER_BATCH = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowCandidates:
-    """The candidates of a batch of points."""
+    """The candidates of a batch of prompts."""
 
     logits: Tensor
     """(B, 3, 4 c, 4 c), for windows of c x c cells."""
@@ -47,14 +47,18 @@ def points_per_batch(side: int) -> int:
 
 
 @torch.inference_mode()
-def decode_windows(decoder: PromptDecoder, embedding: Tensor, xy: Tensor, side: int) -> WindowCandidates:
-    """Decode points, each in a window of the tile.
+def decode_windows(
+    decoder: PromptDecoder, embedding: Tensor, xy: Tensor, side: int, boxes: Tensor | None = None
+) -> WindowCandidates:
+    """Decode points or boxes, each in a window of the tile.
 
     Args:
         decoder: A prompt decoder for which `supports_windows` is true.
         embedding: (256, 64, 64) features of the tile.
-        xy: (B, 2) float32 positive points (x, y) in pixels of the square input, on the device of the decoder.
+        xy: (B, 2) float32 centres (x, y) of the windows in pixels of the square input, on the device of the decoder;
+            without boxes, they are positive points.
         side: Side of the windows in cells, a multiple of 8, which the decoder's U-Net needs.
+        boxes: (B, 4) float32 boxes (x0, y0, x1, y1) in the same pixels.
     """
     prompts = cast("MapPromptEncoder", decoder.prompt_encoder)
     masks = cast("SpreadingMaskDecoder", decoder.mask_decoder)
@@ -64,11 +68,18 @@ def decode_windows(decoder: PromptDecoder, embedding: Tensor, xy: Tensor, side: 
     places = [(slice(row, row + side), slice(col, col + side)) for col, row in first.tolist()]
     cells = torch.stack([embedding[:, rows, cols] for rows, cols in places]).to(decoder.position)
     position = torch.stack([decoder.position[0][:, rows, cols] for rows, cols in places])
-    # Embed the points: tokens by their place in the tile, maps by their place in the window.
+    # Embed the prompts: tokens by their place in the tile, maps by their place in the window.
     labels = torch.ones(len(xy), 1, dtype=torch.int64, device=xy.device)
-    part = slice(0, side), slice(0, side)
-    tokens, _ = prompts.embed((xy[:, None], labels), None, None, (slice(0, 8), slice(0, 8)))
-    _, dense = prompts.embed(((xy - cell_px * first)[:, None], labels), None, None, part)
+
+    def embed(offset: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        part = slice(0, size), slice(0, size)
+        if boxes is None:
+            return prompts.embed(((xy - offset)[:, None], labels), None, None, part)
+        return prompts.embed(None, (boxes.view(-1, 2, 2) - offset[:, None]).view(-1, 4), None, part)
+
+    origin = cell_px * first
+    tokens, _ = embed(torch.zeros_like(origin), 8)
+    _, dense = embed(origin, side)
     dense = masks.spread_prompt(cells, dense)
     # Continue as in SAM's mask decoder.
     output = torch.cat([masks.iou_token.weight, masks.mask_tokens.weight]).expand(len(xy), -1, -1)

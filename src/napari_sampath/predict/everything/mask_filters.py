@@ -128,15 +128,6 @@ class StabilityScreen:
         return mask, np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)
 
 
-def inclusive_box(mask: LocalMask) -> tuple[int, int, int, int]:
-    """Return the first and last pixels (x0, y0, x1, y1) of a mask, as in SAM.
-
-    For an empty mask, both corners are the first pixel of its window.
-    """
-    height, width = mask.bitmap.shape
-    return mask.col, mask.row, mask.col + max(0, width - 1), mask.row + max(0, height - 1)
-
-
 def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, iou: float) -> list[int]:
     """Apply non-maximum suppression; return the indices of the boxes that are kept, best score first.
 

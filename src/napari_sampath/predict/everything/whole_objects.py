@@ -84,5 +84,5 @@ def drop_small(candidates: list[C], min_relative_area: float) -> list[C]:
         return candidates
     areas = np.sort([candidate.area_px for candidate in candidates])
     # Weighted by area, few large objects outweigh the many small ones between them.
-    typical = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    typical = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2, side="right")]
     return [candidate for candidate in candidates if candidate.area_px >= min_relative_area * typical]

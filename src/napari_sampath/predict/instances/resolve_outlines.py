@@ -9,7 +9,6 @@ import numpy as np
 from skimage.measure import label
 
 from ...arrays import BoolArray, IntArray, LocalMask
-from ..everything.mask_filters import inclusive_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +40,7 @@ class Instance:
     @property
     def bbox_xywh(self) -> tuple[int, int, int, int]:
         """Bounding box as in SAM's records: (x, y) of the first pixel, and the distance to the last one."""
-        x0, y0, x1, y1 = inclusive_box(self.mask)
+        x0, y0, x1, y1 = self.mask.inclusive_box
         return x0, y0, x1 - x0, y1 - y0
 
 

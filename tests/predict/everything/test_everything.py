@@ -64,7 +64,7 @@ def test_defaults_are_sams() -> None:
     assert set(sams) - set(ours) == {"model", "point_grids", "output_mode"}
     own = {name: value for name, value in ours.items() if name not in sams}
     unchanged = {"drop_over_half_image": False, "tile_px": 0, "max_area_share": 1.0, "min_area_px": 0}
-    windows = {"window_cells": 0, "whole_points_per_side": 0}
+    windows = {"window_cells": 0, "whole_points_per_side": 0, "use_heads": False}
     assert own == unchanged | {"max_covered": 1.0, "size_weight": 0.0, "min_relative_area": 0.0} | windows
 
 
