@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.heads import list_bundles, load_head
+from napari_sampath.heads import list_bundles, load_head, save_bundle
 from napari_sampath.training.rounds.head_cards import describe_mpp, fitting_head, head_card
 
 
@@ -55,3 +55,10 @@ def test_a_head_that_was_never_measured_comes_last_and_the_nearest_scale_first()
     assert fitting_head([blind, far], classes("gland"), 0.5) is far
     assert describe_mpp(0.5) == "20x (0.50 um per pixel)"
     assert describe_mpp(0.25).startswith("40x")
+
+
+def test_one_image_is_called_an_image(tmp_path: Path) -> None:
+    loaded, path = load_head("gland-cnn"), tmp_path / "mine.safetensors"
+    metrics = {"chosen_on": "val", "head": {"per_image": {"mean": {"dice": 0.96}}, "images": 1}}
+    save_bundle(path, loaded.head, replace(loaded.metadata, metrics=metrics))
+    assert head_card(path).quality == "Dice 0.96 on 1 validation image."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...arrays import ClassInfo
+from ...files.messages import plural
 from ...heads import LoadedHead, load_head, locate_bundle
 
 TISSUES = {
@@ -136,8 +137,8 @@ def _quality(head: LoadedHead) -> tuple[str, bool]:
     mean, images = _mean_dice(metrics.get("head"))
     if mean is None or not chosen_on or chosen_on.startswith("train"):
         return "Quality not measured: all training images show one slide.", False
-    where = "held-out images" if "held-out" in chosen_on else "validation images"
-    text = f"Dice {mean:.2f} on {images} {where}"
+    noun = "held-out image" if "held-out" in chosen_on else "validation image"
+    text = f"Dice {mean:.2f} on {plural(images, noun)}"
     constant = next((key for key in metrics if key.startswith("all ")), None)
     baseline = None if constant is None else _mean_dice(metrics[constant])[0]
     if constant is not None and baseline is not None:
