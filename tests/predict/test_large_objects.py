@@ -13,7 +13,7 @@ from benchmarks.tiny_sam import tiny_model
 from napari_sampath.arrays import Features, Prompts
 from napari_sampath.encoders import registry
 from napari_sampath.geometry import whole
-from napari_sampath.predict import Model
+from napari_sampath.predict import EverythingSettings, Model
 from napari_sampath.predict.decoder.candidates import best_first
 from napari_sampath.predict.decoder.large_objects import refine_if_large
 
@@ -115,3 +115,4 @@ def test_only_sampath_tiny_decodes_twice() -> None:
     assert [name for name in registry if registry[name].info.redecode_share is not None] == ["sampath-tiny"]
     pair = registry["sampath-tiny+sampath-tiny-path"].info
     assert pair.redecode_share == registry["sampath-tiny"].info.redecode_share, "the same decoder answers"
+    assert EverythingSettings.of_model(pair) == EverythingSettings.of_model(registry["sampath-tiny"].info)

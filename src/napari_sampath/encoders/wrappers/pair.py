@@ -71,6 +71,7 @@ def pair_info(first: EncoderInfo, second: EncoderInfo) -> EncoderInfo:
         promptable=first.promptable,
         size_mb=first.size_mb + second.size_mb,
         gated=first.gated or second.gated,
+        everything=first.everything,
         redecode_share=first.redecode_share,
     )
 
