@@ -227,14 +227,15 @@ validation images of glands, which takes hours. Nuclei: TNBC (Naylor et al. 2019
 
 
 def described_rounds(name: str, off: Count, on: Count) -> str:
-    """Describe the actions that the adapted decoder saved, with a 95 % interval over objects, and the rounds."""
-    saved = np.subtract(off.actions, on.actions)
-    half_width = 1.96 * float(saved.std()) / len(saved) ** 0.5
-    low, high = saved.mean() - half_width, saved.mean() + half_width
+    """Describe how the adapted decoder changed the actions, with a 95 % interval over objects, and the rounds."""
+    change = np.subtract(on.actions, off.actions)
+    half_width = 1.96 * float(change.std()) / len(change) ** 0.5
+    low, high = change.mean() - half_width, change.mean() + half_width
     return (
-        f"For {name}, *Adapt* saved {saved.mean():.2f} of {np.mean(off.actions):.2f} actions per object (95 % interval "
-        f"{low:.2f} to {high:.2f}). {on.used} of {len(on.seconds)} rounds gave a decoder that was used; the slowest "
-        f"took {max(on.seconds, default=0.0):.0f} s of processor time."
+        f"For {name}, *Adapt* changed the actions per object from {np.mean(off.actions):.2f} to "
+        f"{np.mean(on.actions):.2f} (95 % interval of the difference {low:+.2f} to {high:+.2f}). {on.used} of "
+        f"{len(on.seconds)} rounds gave a decoder that was used; the slowest took "
+        f"{max(on.seconds, default=0.0):.0f} s of processor time."
     )
 
 
