@@ -128,14 +128,14 @@ _LIMITS = """\
 - `gland-autosam`, trained for two epochs with 225 mosaics as `gland-sampath` was, was not adopted: pooled Dice of 0.922
   on 208 single images (the shipped file: 0.930). After the first of them it was 0.922, and 0.929 and 0.877 on 2 x 2 and
   4 x 4 images in one tile.
-- "Everything" is prompted with the boxes of the objects of `nucleus-instance` and `gland-cnn`, too, because points
-  alone missed many small, dense nuclei (F1 0.47 on TNBC, a watershed on haematoxylin has 0.49; 0.57 on BBBC038). The
-  head for glands is used only if the image is like its training images, because it finds false glands elsewhere: with
-  it, F1 on six training images of TNBC was 0.53 instead of 0.73. On adenocarcinoma, where the reference is mostly one
-  region of over half the image, "everything" outlines nuclei and parts: 120 masks on one of these images. Box prompts
-  were chosen on 38 training images: masks of the heads without the decoder gave the same F1 on nuclei (0.74 and 0.67,
-  boxes 0.73 and 0.68), but lowered glands from 0.61 to 0.40 where `gland-cnn` is not used (boxes: 0.57). The other
-  settings were chosen on six training images.
+- "Everything" is prompted with the boxes of the objects of a head, too, because points alone missed many small, dense
+  nuclei (F1 0.47 on TNBC, a watershed on haematoxylin has 0.49; 0.57 on BBBC038). The head is `gland-cnn` if the image
+  is like its training images, because it finds false glands elsewhere (with it, F1 on six training images of TNBC was
+  0.53 instead of 0.73), and otherwise `nucleus-instance`. Boxes were chosen on 38 training images: masks of the heads
+  without the decoder gave the same F1 on nuclei (0.74 and 0.67, boxes 0.73 and 0.68), but lowered glands more where
+  `gland-cnn` is not used (from 0.61 to 0.40, boxes: 0.57). Where solid adenocarcinoma, in the reference one region of
+  over half the image, is not like the training images, nuclei and parts of it are outlined. The other settings were
+  chosen on six training images.
 - The worst predictions on the validation images, two of each kind. Gland, box: thin strips along the edge of the
   tissue, of which the mask outlines the neighbouring glands instead (both). Gland, point: solid adenocarcinoma that
   fills the image; the mask is one lumen, or nearly nothing. Nucleus of TNBC, box: the reference is a sliver along a

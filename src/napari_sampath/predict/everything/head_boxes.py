@@ -18,42 +18,47 @@ if TYPE_CHECKING:
 
     from ...arrays import FloatArray
     from ...geometry import Frame
+    from ...heads import LoadedHead
     from ...jobs import Job
     from ..model import Model
 
-HEADS = {"nucleus-instance": False, "gland-cnn": True}
-"""Shipped heads whose objects are used -> whether only on images like their training images. Elsewhere, boxes of false
-glands displace other masks, but those of false nuclei hardly do (measured on training images)."""
+GLANDS, NUCLEI = "gland-cnn", "nucleus-instance"
+"""The shipped heads whose objects are used."""
 
 
 def head_boxes_job(pixels: Any, model: Model) -> Job[FloatArray]:
-    """Make a job that lists the boxes of the objects that the shipped heads of a model find.
+    """Make a job that lists the boxes of the objects that a shipped head of a model finds.
 
-    Heads of other models are not used, and neither is the head for glands if it was trained on images unlike this one.
+    These are glands if the image is like the training images of the head for glands, which finds false glands
+    elsewhere, and otherwise nuclei. Objects of both scales would compete for the same pixels.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        model: The model.
+        model: The model; heads of other models are not used.
 
     Returns:
         (N, 4) boxes (x0, y0, x1, y1) in image pixels.
     """
-    boxes = []
-    for name, only_similar in HEADS.items():
-        head = load_head(name)
-        try:
-            check_match(head, model)
-        except WeightsError:
-            continue
-        if only_similar and check_image(pixels, head):
-            continue
-        segmentation = yield from segment_job(pixels, head, model)
-        if only_similar and segmentation.warning:
-            continue
-        for obj in split_segmentation(segmentation, InstanceSettings()):
-            rows, cols = obj.mask.slices
-            boxes.append((cols.start, rows.start, cols.stop, rows.stop))
+    glands, nuclei = load_head(GLANDS), load_head(NUCLEI)
+    segmentation = None
+    if _matches(glands, model) and not check_image(pixels, glands):
+        segmentation = yield from segment_job(pixels, glands, model)
+    if segmentation is None or segmentation.warning:
+        matches = _matches(nuclei, model)
+        segmentation = (yield from segment_job(pixels, nuclei, model)) if matches else None
+    objects = [] if segmentation is None else split_segmentation(segmentation, InstanceSettings())
+    slices = [obj.mask.slices for obj in objects]
+    boxes = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in slices]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _matches(head: LoadedHead, model: Model) -> bool:
+    """Return whether a head was trained on the features of a model."""
+    try:
+        check_match(head, model)
+    except WeightsError:
+        return False
+    return True
 
 
 def boxes_by_tile(boxes: FloatArray, frames: Sequence[Frame]) -> list[FloatArray]:

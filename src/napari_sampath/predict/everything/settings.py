@@ -72,8 +72,8 @@ class EverythingSettings:
     """Points along each side of a second grid, for objects that are larger than a window; the decoder reads the whole
     tile for these points. Not used if `window_cells` is 0."""
     use_heads: bool = setting(False, label="Use heads")
-    """The boxes of nuclei and glands that the shipped heads find are prompts, too; those of glands only on images like
-    the training images of that head. Only for the shipped weights of `sampath-tiny`."""
+    """The boxes of objects that a shipped head finds are prompts, too: of glands on images like the training images of
+    that head, otherwise of nuclei. Only for the shipped weights of `sampath-tiny`."""
 
     def __post_init__(self) -> None:
         check_settings(self)
