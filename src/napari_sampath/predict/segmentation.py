@@ -12,7 +12,7 @@ import torch
 
 from ..arrays import ClassInfo, Features, FloatArray, UInt8Array
 from ..config import load_config
-from ..errors import ImageError
+from ..errors import ImageError, WeightsError
 from ..geometry import Frame
 from ..heads import Head, LoadedHead, load_head
 from ..jobs import Job, Progress, run
@@ -161,6 +161,15 @@ def check_match(loaded: LoadedHead, model: Model) -> None:
     """Raise a `WeightsError` unless the head was trained on features of this model."""
     encoder = model.encoder
     loaded.check_encoder(model.name, encoder.weights_digest, encoder.preprocessing_version)
+
+
+def matches(loaded: LoadedHead, model: Model) -> bool:
+    """Return whether the head was trained on features of this model."""
+    try:
+        check_match(loaded, model)
+    except WeightsError:
+        return False
+    return True
 
 
 def tile_probabilities(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...arrays import LocalMask
+from ...arrays import GRID, LocalMask
 from ...geometry import Frame
 from ..decoder.point_windows import decode_windows, points_per_batch, supports_windows
 from .crops import near_crop_edge
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from .settings import EverythingSettings
 
 _OUTSIDE_WINDOW = -10.0
-"""Logit outside of the window of a point."""
-_CELL_PX = 16
-"""Side of a cell of the embedding, in pixels of the square input."""
+"""Logit outside of the window of a prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +97,6 @@ class CropSearch:
             points_xy, self._decoder.logits(attended, chosen), attended.scores[chosen], chosen.nonzero()[:, 0]
         )
 
-    def decode_windows(self, points_xy: FloatArray) -> None:
-        """Like `decode`, but the decoder reads a window around each point."""
-        self._decode_windows(points_xy)
-
     def decode_boxes(self, boxes: FloatArray) -> None:
         """Decode boxes (N, 4), (x0, y0, x1, y1) in image pixels, and keep the best candidate of each if it passes.
 
@@ -111,10 +105,10 @@ class CropSearch:
         sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
         scale = max(self._frame.input_hw) / max(self._frame.hw)
         small = np.full(len(boxes), self.reads_windows)
-        small &= 2 * sides * scale <= self._settings.window_cells * _CELL_PX
+        small &= 2 * sides * scale <= self._settings.window_cells * self._decoder.input_px // GRID
         for start in range(0, int(small.sum()), self.window_batch):
             some = boxes[small][start : start + self.window_batch]
-            self._decode_windows(_centres(some), some)
+            self.decode_windows(_centres(some), some)
         for start in range(0, int((~small).sum()), self.batch):
             some = boxes[~small][start : start + self.batch]
             attended = self._decoder.attend(self._tile, boxes=self._boxes_to_input(some))
@@ -122,8 +116,8 @@ class CropSearch:
             logits = self._decoder.logits(attended, chosen)
             self._keep(_centres(some), logits, attended.scores[chosen], chosen.nonzero()[:, 0])
 
-    def _decode_windows(self, points_xy: FloatArray, boxes: FloatArray | None = None) -> None:
-        """Decode points, or the boxes around them, each in a window."""
+    def decode_windows(self, points_xy: FloatArray, boxes: FloatArray | None = None) -> None:
+        """Like `decode`, but the decoder reads a window around each point, or around each box (N, 4) at a point."""
         side, full = self._settings.window_cells, self._decoder.logits_px
         prompts = None if boxes is None else self._boxes_to_input(boxes)
         found = decode_windows(self._decoder, self._embedding, self._to_input(points_xy), side, prompts)

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import WeightsError
 from ...heads import load_head
 from ..foreign.compare import check_image
 from ..instances.settings import InstanceSettings
 from ..instances.split_touching import split_segmentation
-from ..segmentation import check_match, segment_job
+from ..segmentation import matches, segment_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...arrays import FloatArray
     from ...geometry import Frame
-    from ...heads import LoadedHead
     from ...jobs import Job
     from ..model import Model
 
@@ -41,24 +39,16 @@ def head_boxes_job(pixels: Any, model: Model) -> Job[FloatArray]:
     """
     glands, nuclei = load_head(GLANDS), load_head(NUCLEI)
     segmentation = None
-    if _matches(glands, model) and not check_image(pixels, glands):
+    if matches(glands, model) and not check_image(pixels, glands):
         segmentation = yield from segment_job(pixels, glands, model)
     if segmentation is None or segmentation.warning:
-        matches = _matches(nuclei, model)
-        segmentation = (yield from segment_job(pixels, nuclei, model)) if matches else None
+        segmentation = None
+        if matches(nuclei, model):
+            segmentation = yield from segment_job(pixels, nuclei, model)
     objects = [] if segmentation is None else split_segmentation(segmentation, InstanceSettings())
     slices = [obj.mask.slices for obj in objects]
     boxes = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in slices]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-
-def _matches(head: LoadedHead, model: Model) -> bool:
-    """Return whether a head was trained on the features of a model."""
-    try:
-        check_match(head, model)
-    except WeightsError:
-        return False
-    return True
 
 
 def boxes_by_tile(boxes: FloatArray, frames: Sequence[Frame]) -> list[FloatArray]:
@@ -76,9 +66,8 @@ def boxes_by_tile(boxes: FloatArray, frames: Sequence[Frame]) -> list[FloatArray
     high = np.minimum(boxes[:, None, 2:], tiles[None, :, 2:])
     inside = np.clip(high - low, 0, None).prod(axis=2)
     # Of tiles that contain as much of it, use the one whose centre is closest.
-    away = np.abs(boxes[:, None].reshape(-1, 1, 2, 2).mean(2) - tiles[None].reshape(1, -1, 2, 2).mean(2)).max(
-        2
-    )
+    centres, middles = (boxes[:, :2] + boxes[:, 2:]) / 2, (tiles[:, :2] + tiles[:, 2:]) / 2
+    away = np.abs(centres[:, None] - middles).max(axis=2)
     owner = (inside - away / (1 + away.max(initial=0))).argmax(axis=1)
     clipped = np.concatenate([low, high], axis=2)
     return [clipped[owner == number, number] for number in range(len(frames))]

@@ -12,12 +12,11 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from ...arrays import LocalMask
-from ...errors import WeightsError
 from ...heads import load_head
 from ..decoder.mask_upscaling import local_mask
 from ..instances.settings import InstanceSettings
 from ..instances.split_touching import split_mask
-from ..segmentation import check_match
+from ..segmentation import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +79,8 @@ class ShippedHeads:
         """Return a head, or None if it was not trained on the features of the model."""
         if name not in self._heads:
             loaded = load_head(name)
-            try:
-                check_match(loaded, self._model)
-            except WeightsError:
-                self._heads[name] = None
-            else:
-                self._heads[name] = loaded.head.to(self._model.device).eval()
+            matching = matches(loaded, self._model)
+            self._heads[name] = loaded.head.to(self._model.device).eval() if matching else None
         return self._heads[name]
 
     def _find(self, source: CandidateHead, features: Features) -> list[HeadObject]:
